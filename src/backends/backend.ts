@@ -1,0 +1,167 @@
+/**
+ * The contract of a backend, and nothing else.
+ *
+ * A backend makes a machine and hands over one duplex byte stream to the guest agent in it. It knows nothing of
+ * commands, files, ports or terminals: those ride on the stream and are written once, above it.
+ *
+ * Every method takes an `AbortSignal` and throws a `HeyvmError`. Machines are known by their sandbox's id; what a
+ * backend needs to find a machine again after the daemon died, it keeps with the machine (libvirt: domain metadata).
+ */
+import type { Duplex } from "node:stream";
+
+export type BackendName = "libvirt" | "bubblewrap" | "microsandbox";
+
+/** `shell`: what the image has. `python`: python3, pip and venv work. `node`: node and npm work. */
+export type SandboxType = "shell" | "python" | "node";
+
+/** A host folder that the guest sees at `guestPath`. */
+export interface MachineMount {
+  /** Absolute, resolved, existing and permitted: the caller has checked it. */
+  hostPath: string;
+  guestPath: string;
+  readOnly: boolean;
+}
+
+/** The image a machine is made from: a verified file on this host that nobody writes to. */
+export interface MachineImage {
+  /** As the user named it: `debian:12`, a path or a URL. */
+  reference: string;
+  path: string;
+  format: "qcow2" | "raw";
+  virtualSizeBytes: number;
+  /** Changes whenever the bytes do: `sha256:…`, or size and modification time for a user's own file. */
+  fingerprint: string;
+  architecture: "x86_64" | "aarch64";
+}
+
+export interface MachineSpec {
+  /** The sandbox's id: `sb-` and 8 hex digits. */
+  id: string;
+  /** For people who look at the machine with other tools. */
+  name: string;
+  type: SandboxType;
+  /** Absent where a backend needs none (bubblewrap uses the host's own files). */
+  image: MachineImage | undefined;
+  cpus: number;
+  memoryBytes: number;
+  /** Size of the guest's disk; absent: the image's own size. */
+  diskBytes: number | undefined;
+  mounts: readonly MachineMount[];
+  network: boolean;
+}
+
+/** `absent`: the backend has nothing for this id. `failed`: it is broken (crashed, disk gone), not merely off. */
+export type MachineState = "running" | "paused" | "stopped" | "failed" | "absent";
+
+export interface MachineStatus {
+  id: string;
+  state: MachineState;
+  /** Why a machine failed, in words. */
+  reason?: string | undefined;
+}
+
+/** Something that the host side of the agent has to mount in the guest, because the hypervisor only offers a device. */
+export interface GuestMount {
+  /** virtio-9p mount tag: `mount0`, `mount1`, … */
+  tag: string;
+  guestPath: string;
+  readOnly: boolean;
+}
+
+/** What a started machine needs from the layer above before anyone may use it. */
+export interface StartedMachine {
+  guestMounts: readonly GuestMount[];
+  /** What the user should know: software emulation, a network that reaches the host's loopback, … */
+  warnings: readonly string[];
+}
+
+/** A long step of a create, for the user to watch: `{id: "disk", title: "Preparing debian:12 for python (once)"}`. */
+export interface MachineStep {
+  id: string;
+  title: string;
+  state: "started" | "progress" | "done";
+  /** Download or build progress, where there is a measure. */
+  doneBytes?: number | undefined;
+  totalBytes?: number | undefined;
+  /** Where the step's log is, while it runs. */
+  logPath?: string | undefined;
+}
+
+export interface MachineContext {
+  signal: AbortSignal;
+  onStep: (step: MachineStep) => void;
+}
+
+/** One thing that `heyvm doctor` looked at. */
+export interface DoctorCheck {
+  /** Stable and unique: `libvirt.kvm`, `libvirt.connection`. */
+  id: string;
+  title: string;
+  verdict: "ok" | "warning" | "failure";
+  /** What was seen. */
+  message: string;
+  /** The one command that mends it, per package manager family; `any` where they don't differ. */
+  remedy?: Partial<Record<"debian" | "fedora" | "arch" | "any", string>> | undefined;
+  /** Whether `doctor --fix` may run the remedy after asking. */
+  fixable: boolean;
+}
+
+export interface BackendAvailability {
+  available: boolean;
+  /** Why not, or what is worth knowing (`software emulation: KVM does not work here`). */
+  reason?: string | undefined;
+  hint?: string | undefined;
+}
+
+export interface Backend {
+  readonly name: BackendName;
+  /** One line for `heyvm backends`. */
+  readonly description: string;
+  /** Whether machines are made from cloud images (and a create must resolve one). */
+  readonly usesImages: boolean;
+
+  /** Cheap, and remembered: can a machine be made here at all? */
+  availability(signal: AbortSignal): Promise<BackendAvailability>;
+  /** Everything the backend's documentation asks of the host; slow checks are allowed. */
+  diagnose(signal: AbortSignal): Promise<DoctorCheck[]>;
+
+  /**
+   * Makes the machine and starts it. On any failure or abort nothing of it is left: no machine, file, process or
+   * socket. Preparations that are shared between machines (prepared disks) may stay, complete or not at all.
+   */
+  create(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
+  /** Starts a stopped machine again, from its own disk. */
+  start(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
+  /** Ends it without asking the guest; the disk stays. Idempotent. (A polite stop is the agent's business.) */
+  stop(id: string, signal: AbortSignal): Promise<void>;
+  /** Removes the machine and all that belongs to it. Idempotent: an absent machine is a success. */
+  destroy(id: string, signal: AbortSignal): Promise<void>;
+
+  status(id: string, signal: AbortSignal): Promise<MachineStatus>;
+  /** All machines of this backend that heyvm made for this user, in whatever state, also ones no record knows. */
+  list(signal: AbortSignal): Promise<MachineStatus[]>;
+  /** Opens the byte stream to the agent. One at a time; the newest wins. */
+  openChannel(id: string, signal: AbortSignal): Promise<Duplex>;
+  /** What the machine printed on its console so far, newest `maxBytes` at the most; empty where there is none. */
+  readConsole(id: string, maxBytes: number, signal: AbortSignal): Promise<Buffer>;
+  /** Tells of machines that changed state by themselves. Returns the function that ends it. */
+  watch(listener: (status: MachineStatus) => void): () => void;
+
+  /** Images (by fingerprint) that shared preparations or machines stand on. */
+  imagesInUse(signal: AbortSignal): Promise<Set<string>>;
+  /** Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. */
+  prune(signal: AbortSignal, options: { keepIds: ReadonlySet<string>; everything: boolean }): Promise<string[]>;
+  /** Lets go of connections; machines go on. */
+  close(): Promise<void>;
+}
+
+/** A backend that can hold a machine still and let it go on. */
+export interface Pausable {
+  pause(id: string, signal: AbortSignal): Promise<void>;
+  resume(id: string, signal: AbortSignal): Promise<void>;
+}
+
+/** Whether this backend can pause machines. */
+export function isPausable(backend: Backend): backend is Backend & Pausable {
+  return "pause" in backend && "resume" in backend;
+}

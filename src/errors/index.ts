@@ -1,0 +1,9 @@
+export { type ErrorCode, errorCodes } from "./codes.ts";
+export {
+  AbortedError,
+  DiskFullError,
+  type ErrorContext,
+  HeyvmError,
+  InvalidArgumentError,
+  toHeyvmError,
+} from "./heyvm-error.ts";
