@@ -150,7 +150,10 @@ export interface Backend {
   /** Images (by fingerprint) that shared preparations or machines stand on. */
   imagesInUse(signal: AbortSignal): Promise<Set<string>>;
   /** Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. */
-  prune(signal: AbortSignal, options: { keepIds: ReadonlySet<string>; everything: boolean }): Promise<string[]>;
+  prune(
+    signal: AbortSignal,
+    options: { keepIds: ReadonlySet<string>; everything: boolean },
+  ): Promise<string[]>;
   /** Lets go of connections; machines go on. */
   close(): Promise<void>;
 }
