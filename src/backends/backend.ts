@@ -9,6 +9,8 @@
  */
 import type { Duplex } from "node:stream";
 
+import type { Image } from "../images/image.ts";
+
 export type BackendName = "libvirt" | "bubblewrap" | "microsandbox";
 
 /** `shell`: what the image has. `python`: python3, pip and venv work. `node`: node and npm work. */
@@ -22,18 +24,6 @@ export interface MachineMount {
   readOnly: boolean;
 }
 
-/** The image a machine is made from: a verified file on this host that nobody writes to. */
-export interface MachineImage {
-  /** As the user named it: `debian:12`, a path or a URL. */
-  reference: string;
-  path: string;
-  format: "qcow2" | "raw";
-  virtualSizeBytes: number;
-  /** Changes whenever the bytes do: `sha256:…`, or size and modification time for a user's own file. */
-  fingerprint: string;
-  architecture: "x86_64" | "aarch64";
-}
-
 export interface MachineSpec {
   /** The sandbox's id: `sb-` and 8 hex digits. */
   id: string;
@@ -41,7 +31,7 @@ export interface MachineSpec {
   name: string;
   type: SandboxType;
   /** Absent where a backend needs none (bubblewrap uses the host's own files). */
-  image: MachineImage | undefined;
+  image: Image | undefined;
   cpus: number;
   memoryBytes: number;
   /** Size of the guest's disk; absent: the image's own size. */

@@ -1,0 +1,13 @@
+export type Architecture = "x86_64" | "aarch64";
+
+/** A cloud image that machines can be made from: a verified file on this host that nobody writes to. */
+export interface Image {
+  /** As the user named it: `debian:12`, a path or a URL. */
+  reference: string;
+  path: string;
+  format: "qcow2" | "raw";
+  virtualSizeBytes: number;
+  /** Changes whenever the bytes do: `sha256:…`, or size and modification time for a user's own file. */
+  fingerprint: string;
+  architecture: Architecture;
+}
