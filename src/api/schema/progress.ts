@@ -1,0 +1,42 @@
+import { z } from "@hono/zod-openapi";
+
+/** RFC 9457 problem document; `error` repeats the message for clients that read only that. */
+export const problemSchema = z
+  .object({
+    /** Always `about:blank` but in streams, where it is the message's own type, `error`. */
+    type: z.string(),
+    title: z.string(),
+    status: z.number(),
+    detail: z.string(),
+    error: z.string(),
+    code: z.string(),
+    retryable: z.boolean(),
+    hint: z.string().optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+    request_id: z.string(),
+  })
+  .openapi("Problem");
+
+/** A line of an answer with `Accept: application/x-ndjson`: a long step begins, goes on or is done. */
+export const stepEventSchema = z
+  .object({
+    type: z.literal("step"),
+    id: z.string(),
+    title: z.string(),
+    state: z.enum(["started", "progress", "done"]),
+    done_bytes: z.number().optional(),
+    total_bytes: z.number().optional(),
+    log_path: z.string().optional(),
+    /** Since the whole work began. */
+    elapsed_ms: z.number(),
+  })
+  .openapi("StepEvent");
+
+export const warningEventSchema = z
+  .object({ type: z.literal("warning"), message: z.string() })
+  .openapi("WarningEvent");
+
+export type Problem = z.infer<typeof problemSchema>;
+export type StepEvent = z.infer<typeof stepEventSchema>;
+export type WarningEvent = z.infer<typeof warningEventSchema>;
+export type ErrorEvent = Omit<Problem, "type"> & { type: "error" };

@@ -1,0 +1,147 @@
+/** Every setting: its key as users write it, its type, its environment variables, its default. */
+import { z } from "zod";
+
+import { imageSearchFolders } from "./paths.ts";
+import { parseSize } from "./size.ts";
+
+/** Names of all backends that exist in this program. */
+export const backendNames = ["libvirt", "bubblewrap", "microsandbox"] as const;
+
+export interface SettingDefinition<T = unknown> {
+  schema: z.ZodType<T>;
+  /** What a text stands for, because flags and the environment have nothing else. */
+  fromText: (text: string) => unknown;
+  /** Environment variables, the first that is set wins. */
+  env: readonly string[];
+  default: () => T;
+  description: string;
+}
+
+function setting<T>(
+  schema: z.ZodType<T>,
+  env: readonly string[],
+  defaultValue: () => T,
+  description: string,
+  fromText: (text: string) => unknown = (text) => text,
+): SettingDefinition<T> {
+  return { schema, env, default: defaultValue, description, fromText };
+}
+
+const nonEmpty = z.string().min(1);
+
+const byteSize = z.union([z.int().positive(), z.string()]).transform((value, context) => {
+  if (typeof value === "number") return value;
+  try {
+    return parseSize(value);
+  } catch {
+    context.addIssue({
+      code: "custom",
+      message: `${JSON.stringify(value)} is not a size such as 512M or 2G`,
+    });
+    return z.NEVER;
+  }
+});
+
+const numberFromText = (text: string): unknown => (/^\d+$/.test(text) ? Number(text) : text);
+const noneFromText = (text: string): unknown => (text === "none" ? null : numberFromText(text));
+const listFromText =
+  (separator: string) =>
+  (text: string): unknown =>
+    text.split(separator).filter((part) => part !== "");
+
+const mirror = z.url({ protocol: /^(https?|file)$/ }).nullable();
+const noMirror = (): string | null => null;
+
+/** The table of settings; keys with a dot are nested objects in the file. */
+export const settingDefinitions = {
+  backend_type: setting(
+    z.enum(backendNames),
+    ["HEYVM_BACKEND_TYPE"],
+    () => "libvirt",
+    "backend that new sandboxes get",
+  ),
+  backends: setting(
+    z.array(z.enum(backendNames)).min(1).nullable(),
+    ["HEYVM_BACKENDS", "MVM_BACKENDS"],
+    () => null,
+    "the only backends that may be used; null: all",
+    listFromText(","),
+  ),
+  image: setting(nonEmpty, ["HEYVM_IMAGE"], () => "ubuntu:24.04", "image that new sandboxes get"),
+  cpus: setting(z.int().min(1), ["HEYVM_CPUS"], () => 1, "virtual CPUs of a new sandbox", numberFromText),
+  memory: setting(byteSize, ["HEYVM_MEMORY"], () => 2 ** 30, "memory of a new sandbox, bytes or 2G"),
+  ttl_seconds: setting(
+    z.int().min(1).nullable(),
+    ["HEYVM_TTL_SECONDS"],
+    () => null,
+    "seconds after which a new sandbox is removed; null: never",
+    noneFromText,
+  ),
+  "libvirt.uri": setting(
+    nonEmpty,
+    ["HEYVM_LIBVIRT_URI", "HEYVM_URI"],
+    () => "qemu:///session",
+    "libvirt connection",
+  ),
+  "mirrors.debian": setting(
+    mirror,
+    ["HEYVM_MIRROR_DEBIAN"],
+    noMirror,
+    "base URL instead of cloud.debian.org",
+  ),
+  "mirrors.ubuntu": setting(
+    mirror,
+    ["HEYVM_MIRROR_UBUNTU"],
+    noMirror,
+    "base URL instead of cloud-images.ubuntu.com",
+  ),
+  "mirrors.alpine": setting(
+    mirror,
+    ["HEYVM_MIRROR_ALPINE"],
+    noMirror,
+    "base URL instead of dl-cdn.alpinelinux.org",
+  ),
+  image_folders: setting(
+    z.array(nonEmpty.startsWith("/", "must be an absolute path")).min(1),
+    ["HEYVM_IMAGE_FOLDERS"],
+    () => [...imageSearchFolders()],
+    "folders where images are looked for; the last one receives downloads",
+    listFromText(":"),
+  ),
+  socket: setting(
+    nonEmpty.startsWith("/", "must be an absolute path").nullable(),
+    ["HEYVM_SOCKET"],
+    (): string | null => null,
+    "the daemon's unix socket; null: heyvm.sock in the state folder",
+  ),
+  "api.host": setting(nonEmpty, ["HEYVM_API_HOST"], () => "127.0.0.1", "address of the TCP listener"),
+  "api.port": setting(
+    z.int().min(0).max(65_535),
+    ["HEYVM_API_PORT"],
+    () => 3000,
+    "port of the TCP listener",
+    numberFromText,
+  ),
+  "daemon.idle_seconds": setting(
+    z.int().min(1),
+    ["HEYVM_DAEMON_IDLE_SECONDS"],
+    () => 600,
+    "a daemon that was started on demand leaves after this long without work",
+    numberFromText,
+  ),
+} as const;
+
+export type SettingKey = keyof typeof settingDefinitions;
+
+/** The value of every setting, by its key. */
+export type Settings = {
+  readonly [K in SettingKey]: (typeof settingDefinitions)[K] extends SettingDefinition<infer T> ? T : never;
+};
+
+/** Whether there is a setting of this name. */
+export function isSettingKey(name: string): name is SettingKey {
+  return Object.hasOwn(settingDefinitions, name);
+}
+
+/** All keys, in the order in which they are shown. */
+export const settingKeys: readonly SettingKey[] = Object.keys(settingDefinitions).filter(isSettingKey);
