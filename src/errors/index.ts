@@ -7,3 +7,4 @@ export {
   InvalidArgumentError,
   toHeyvmError,
 } from "./heyvm-error.ts";
+export { errnoOf, messageOf } from "./thrown.ts";
