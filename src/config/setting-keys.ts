@@ -7,6 +7,8 @@ import { parseSize } from "./size.ts";
 /** Names of all backends that exist in this program. */
 export const backendNames = ["libvirt", "bubblewrap", "microsandbox"] as const;
 
+type BackendChoice = (typeof backendNames)[number];
+
 export interface SettingDefinition<T = unknown> {
   schema: z.ZodType<T>;
   /** What a text stands for, because flags and the environment have nothing else. */
@@ -54,7 +56,7 @@ const noMirror = (): string | null => null;
 
 /** The table of settings; keys with a dot are nested objects in the file. */
 export const settingDefinitions = {
-  backend_type: setting(
+  backend_type: setting<BackendChoice>(
     z.enum(backendNames),
     ["HEYVM_BACKEND_TYPE"],
     () => "libvirt",

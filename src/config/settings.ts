@@ -7,6 +7,7 @@ import {
   type SettingDefinition,
   settingDefinitions,
   type SettingKey,
+  settingKeys,
   type Settings,
 } from "./setting-keys.ts";
 import { SettingsInvalidError } from "./settings-error.ts";
