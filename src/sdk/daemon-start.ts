@@ -1,0 +1,181 @@
+/** Starts `heyvm serve` in the background and waits until it answers. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { type FSWatcher, watch } from "node:fs";
+import { type FileHandle, mkdir, open, rename, stat } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, extname } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import type { StatePaths } from "../config/paths.ts";
+import { AbortedError, type HeyvmError } from "../errors/index.ts";
+import { DaemonUnavailableError } from "./client-errors.ts";
+import { createDeferred } from "./deferred.ts";
+import { describeEndpoint, type Endpoint } from "./endpoint.ts";
+import { problemFromAnswer, remoteError } from "./remote-error.ts";
+import { parseMessage } from "./wire.ts";
+
+const startTimeoutMs = 60_000;
+/** Where the file system can't be watched, and for a socket that is there a moment before it listens. */
+const lookAgainMs = 250;
+const logLimitBytes = 4 * 1_048_576;
+const tailLines = 8;
+
+/**
+ * Several may start it at the same time: the daemon's lock lets one win, the others' children leave, and all wait for
+ * the same socket. Throws `daemon_unavailable` with the end of the log, or the daemon's own reason.
+ */
+export async function startDaemon(
+  endpoint: Endpoint,
+  paths: StatePaths,
+  answers: () => Promise<boolean>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const socketPath = describeEndpoint(endpoint);
+  await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  await rotate(paths);
+  const log = await open(paths.daemonLog, "a+", 0o600);
+  try {
+    const from = (await log.stat()).size;
+    const child = spawnServe(socketPath, log.fd);
+    const verdict = await waitForDaemon(child, [dirname(socketPath), paths.root], answers, signal);
+    if (verdict === "answers") return;
+    const said = await readFrom(log, from);
+    child.unref();
+    if (verdict === "aborted") throw new AbortedError("starting the daemon", signal?.reason);
+    throw reasonIn(said) ?? startFailure(verdict, said, paths.daemonLog);
+  } finally {
+    await log.close();
+  }
+}
+
+function spawnServe(socketPath: string, logFd: number): ChildProcess {
+  const self = fileURLToPath(import.meta.url);
+  const main = fileURLToPath(new URL(`../cli/main${extname(self)}`, import.meta.url));
+  const child = spawn(process.execPath, [...loaderOf(self), main, "serve", "--idle", "--format", "json"], {
+    cwd: "/",
+    detached: true,
+    stdio: ["ignore", logFd, logFd],
+    env: { ...process.env, HEYVM_SOCKET: socketPath },
+  });
+  child.unref();
+  return child;
+}
+
+/** Sources run through tsx; what is built needs nothing. */
+function loaderOf(self: string): string[] {
+  if (extname(self) !== ".ts") return [];
+  return ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+}
+
+type Verdict = "answers" | "aborted" | "late" | { code: number | null; signal: NodeJS.Signals | null };
+
+async function waitForDaemon(
+  child: ChildProcess,
+  folders: readonly string[],
+  answers: () => Promise<boolean>,
+  signal: AbortSignal | undefined,
+): Promise<Verdict> {
+  const verdict = createDeferred<Verdict>();
+  const { resolve } = verdict;
+  let looking = false;
+  let lookAgain = false;
+  const look = async (): Promise<void> => {
+    if (looking) {
+      lookAgain = true;
+      return;
+    }
+    looking = true;
+    do {
+      lookAgain = false;
+      if (await answers().catch(() => false)) resolve("answers");
+    } while (lookAgain);
+    looking = false;
+  };
+  const onChange = (): void => void look();
+  const onAbort = (): void => resolve("aborted");
+  const watchers = [...new Set(folders)].flatMap((folder) => watchFolder(folder, onChange));
+  const timer = setTimeout(() => resolve("late"), startTimeoutMs);
+  const ticker = setInterval(onChange, lookAgainMs);
+  child.once("error", () => resolve({ code: null, signal: null }));
+  child.once("exit", (code, signalName) => {
+    // Success without an answer yet: another daemon has won the race and is about to listen.
+    if (code === 0) onChange();
+    else void look().then(() => resolve({ code, signal: signalName }));
+  });
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await verdict.promise;
+  } finally {
+    clearTimeout(timer);
+    clearInterval(ticker);
+    signal?.removeEventListener("abort", onAbort);
+    for (const watcher of watchers) watcher.close();
+  }
+}
+
+function watchFolder(folder: string, onChange: () => void): FSWatcher[] {
+  try {
+    const watcher = watch(folder, onChange);
+    watcher.on("error", () => watcher.close());
+    return [watcher];
+  } catch {
+    // Out of inotify instances: the interval finds it a moment later.
+    return [];
+  }
+}
+
+async function rotate(paths: StatePaths): Promise<void> {
+  const size = await stat(paths.daemonLog).then(
+    (status) => status.size,
+    () => 0,
+  );
+  if (size > logLimitBytes) await rename(paths.daemonLog, paths.daemonLogPrevious).catch(() => undefined);
+}
+
+async function readFrom(log: FileHandle, offset: number): Promise<string[]> {
+  const length = Math.min((await log.stat()).size - offset, 65_536);
+  if (length <= 0) return [];
+  const { buffer, bytesRead } = await log.read(Buffer.alloc(length), 0, length, offset);
+  return buffer
+    .subarray(0, bytesRead)
+    .toString("utf8")
+    .split("\n")
+    .filter((line) => line.trim() !== "");
+}
+
+/** `serve --format json` prints a problem document when it fails. */
+function reasonIn(lines: readonly string[]): HeyvmError | undefined {
+  for (const line of lines.toReversed()) {
+    if (!line.startsWith('{"error":')) continue;
+    const problem = problemFromAnswer(500, line);
+    if (problem.code !== "internal") return remoteError(problem);
+  }
+  return undefined;
+}
+
+function startFailure(
+  verdict: Exclude<Verdict, "answers" | "aborted">,
+  lines: readonly string[],
+  logPath: string,
+): DaemonUnavailableError {
+  const what =
+    verdict === "late"
+      ? `did not answer within ${startTimeoutMs / 1000} s`
+      : `ended at its start (${verdict.signal ?? `exit code ${verdict.code ?? "unknown"}`})`;
+  const tail = lines.slice(-tailLines).map((line) => `\n    ${readable(line)}`);
+  return new DaemonUnavailableError(
+    `the heyvm daemon ${what}${tail.length === 0 ? "" : `; the end of its log:${tail.join("")}`}`,
+    { hint: `the whole log is ${logPath}; to see it start: heyvm serve`, details: { log_path: logPath } },
+  );
+}
+
+/** The message of a JSON log line; other lines as they are. */
+function readable(line: string): string {
+  try {
+    const entry = parseMessage<{ msg?: string; error?: string }>(line);
+    return entry.msg ?? entry.error ?? line;
+  } catch {
+    return line;
+  }
+}

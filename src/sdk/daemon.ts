@@ -1,0 +1,105 @@
+/** Finds the daemon of this state folder, and starts it when nobody answers. */
+import { readFile } from "node:fs/promises";
+
+import type { DaemonInfo, Health, Sandbox } from "../api/schema.ts";
+import { type StatePaths, statePaths } from "../config/paths.ts";
+import { errnoOf } from "../errors/thrown.ts";
+import { DaemonUnavailableError } from "./client-errors.ts";
+import { startDaemon } from "./daemon-start.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { createTransport, type RequestLog, type Transport } from "./transport.ts";
+import { packageVersion } from "./version.ts";
+import { parseMessage } from "./wire.ts";
+
+export interface DaemonOptions {
+  socketPath?: string | undefined;
+  autostart?: boolean | undefined;
+  onNotice?: ((message: string) => void) | undefined;
+  onRequest?: RequestLog | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+const healthTimeoutMs = 15_000;
+const stopTimeoutMs = 15_000;
+
+/** Resolves with the socket of a daemon that answers. */
+export async function connectDaemon(options: DaemonOptions = {}): Promise<Endpoint> {
+  const paths = statePaths();
+  const endpoint: Endpoint = { kind: "socket", socketPath: await findSocket(options.socketPath, paths) };
+  const transport = createTransport(endpoint, options.onRequest);
+  try {
+    const health = await askHealth(transport, options.signal);
+    if (health === undefined) {
+      if (options.autostart === false) {
+        throw new DaemonUnavailableError(`no heyvm daemon listens on ${endpoint.socketPath}`, {
+          hint: "start it with: heyvm serve",
+          details: { endpoint: endpoint.socketPath },
+        });
+      }
+      await startDaemon(endpoint, paths, () => answers(transport, options.signal), options.signal);
+    } else if (health.version !== packageVersion()) {
+      await settleVersions(health, transport, paths, endpoint, options);
+    }
+    return endpoint;
+  } finally {
+    transport.close();
+  }
+}
+
+/** Asked for, or as the running daemon tells, or where it would be. */
+async function findSocket(asked: string | undefined, paths: StatePaths): Promise<string> {
+  const chosen = asked ?? process.env["HEYVM_SOCKET"];
+  if (chosen !== undefined && chosen !== "") return chosen;
+  try {
+    // Written by a daemon of ours; a half-written or foreign file fails below and the default is used.
+    const info = parseMessage<Partial<DaemonInfo>>(await readFile(paths.daemonInfo, "utf8"));
+    if (typeof info.socket_path === "string") return info.socket_path;
+  } catch {
+    // No daemon has run here yet.
+  }
+  return paths.daemonSocket;
+}
+
+async function askHealth(transport: Transport, signal: AbortSignal | undefined): Promise<Health | undefined> {
+  try {
+    return await transport.json<Health>("GET", "/health", { signal, timeoutMs: healthTimeoutMs });
+  } catch (error) {
+    if (!(error instanceof DaemonUnavailableError)) throw error;
+    const nobodyListens = ["ENOENT", "ECONNREFUSED", "ECONNRESET"].includes(errnoOf(error.cause) ?? "");
+    if (nobodyListens) return undefined;
+    throw error;
+  }
+}
+
+const answers = async (transport: Transport, signal: AbortSignal | undefined): Promise<boolean> =>
+  (await askHealth(transport, signal)) !== undefined;
+
+/** A daemon that was left by another version: one that has nothing to do is replaced, a busy one is told of. */
+async function settleVersions(
+  health: Health,
+  transport: Transport,
+  paths: StatePaths,
+  endpoint: Endpoint,
+  options: DaemonOptions,
+): Promise<void> {
+  const versions = `the running daemon is heyvm ${health.version}, this is ${packageVersion()}`;
+  const busy = await isBusy(transport, options.signal);
+  if (options.autostart === false || busy) {
+    options.onNotice?.(`${versions}; when its sandboxes can spare it, stop it with: kill ${health.pid}`);
+    return;
+  }
+  options.onNotice?.(`${versions}; it is idle and is replaced`);
+  process.kill(health.pid, "SIGTERM");
+  const gone = async (): Promise<boolean> => !(await answers(transport, options.signal).catch(() => false));
+  const deadlineMs = performance.now() + stopTimeoutMs;
+  // Another program's process can't be waited for, only looked at.
+  while (!(await gone()) && performance.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await startDaemon(endpoint, paths, () => answers(transport, options.signal), options.signal);
+}
+
+async function isBusy(transport: Transport, signal: AbortSignal | undefined): Promise<boolean> {
+  const sandboxes = await transport.json<Sandbox[]>("GET", "/sandboxes", { signal, query: { all: true } });
+  return sandboxes.some(({ status }) => status === "provisioning" || status === "running");
+}

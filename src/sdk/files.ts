@@ -1,0 +1,110 @@
+/** A sandbox's files, as streams of any size. Paths are absolute in the guest. */
+import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+
+import type { DirectoryEntryAnswer, DirectoryList, FileStatusAnswer, FileWritten } from "../api/schema.ts";
+import type { CallOptions } from "./deadline.ts";
+import type { Transport } from "./transport.ts";
+
+export interface FileStatus {
+  path: string;
+  type: "file" | "directory" | "symlink" | "other";
+  sizeBytes: number;
+  /** Permission bits, `0o644`. */
+  mode: number;
+  uid: number;
+  gid: number;
+  modifiedAt: Date;
+  linkTarget: string | undefined;
+}
+
+export interface DirectoryEntry extends FileStatus {
+  name: string;
+}
+
+/** What a file is written from. */
+export type FileContent = string | Uint8Array | AsyncIterable<Uint8Array> | Readable;
+
+export interface Files {
+  /** The content as a stream. */
+  read(path: string, options?: CallOptions): Promise<Readable>;
+  /** The whole content as text. */
+  readText(path: string, options?: CallOptions): Promise<string>;
+  /** Replaces the file in one step when all has arrived. Answers the bytes written. */
+  write(
+    path: string,
+    content: FileContent,
+    options?: CallOptions & { mode?: number; makeParents?: boolean },
+  ): Promise<number>;
+  list(path: string, options?: CallOptions): Promise<DirectoryEntry[]>;
+  stat(path: string, options?: CallOptions): Promise<FileStatus>;
+  makeDirectory(path: string, options?: CallOptions & { recursive?: boolean; mode?: number }): Promise<void>;
+  remove(path: string, options?: CallOptions & { recursive?: boolean }): Promise<void>;
+  rename(from: string, to: string, options?: CallOptions): Promise<void>;
+}
+
+export function createFiles(transport: Transport, sandboxId: string): Files {
+  const base = `/sandboxes/${sandboxId}/files`;
+  const read = (path: string, options: CallOptions = {}): Promise<Readable> =>
+    transport.stream("GET", base, { ...options, query: { path }, accept: "application/octet-stream" });
+  return {
+    read,
+    async readText(path, options) {
+      return await text(await read(path, options));
+    },
+    async write(path, content, options = {}) {
+      const { mode, makeParents, ...call } = options;
+      const query = { path, mode: mode?.toString(8), parents: makeParents };
+      const body = toReadable(content);
+      const answer = await transport.json<FileWritten>("PUT", base, { ...call, query, body });
+      return answer.size;
+    },
+    async list(path, options = {}) {
+      const answer = await transport.json<DirectoryList>("GET", `${base}/list`, {
+        ...options,
+        query: { path },
+      });
+      return answer.entries.map(toDirectoryEntry);
+    },
+    async stat(path, options = {}) {
+      const query = { path };
+      return toFileStatus(
+        await transport.json<FileStatusAnswer>("GET", `${base}/stat`, { ...options, query }),
+      );
+    },
+    async makeDirectory(path, options = {}) {
+      const { recursive, mode, ...call } = options;
+      await transport.json("POST", `${base}/mkdir`, { ...call, body: { path, recursive, mode } });
+    },
+    async remove(path, options = {}) {
+      const { recursive, ...call } = options;
+      await transport.json("DELETE", base, { ...call, query: { path, recursive } });
+    },
+    async rename(from, to, options = {}) {
+      await transport.json("POST", `${base}/rename`, { ...options, body: { from, to } });
+    },
+  };
+}
+
+function toReadable(content: FileContent): Readable {
+  if (content instanceof Readable) return content;
+  // One chunk; `from` on a string or buffer does not iterate it.
+  return Readable.from(typeof content === "string" ? Buffer.from(content) : content, { objectMode: false });
+}
+
+function toFileStatus(answer: FileStatusAnswer): FileStatus {
+  return {
+    path: answer.path,
+    type: answer.type,
+    sizeBytes: answer.size,
+    mode: answer.mode,
+    uid: answer.uid,
+    gid: answer.gid,
+    modifiedAt: new Date(answer.modified_at),
+    linkTarget: answer.link_target,
+  };
+}
+
+function toDirectoryEntry(answer: DirectoryEntryAnswer): DirectoryEntry {
+  return { ...toFileStatus(answer), name: answer.name };
+}

@@ -1,0 +1,44 @@
+/**
+ * heyvm from a program:
+ *
+ *     import { Heyvm } from "heyvm";
+ *
+ *     const heyvm = await Heyvm.connect();
+ *     await using sandbox = await heyvm.sandboxes.create({ image: "debian:12", type: "python" });
+ *     const { stdout, exitCode } = await sandbox.exec("python3", ["-c", "print(6 * 7)"]);
+ */
+export {
+  type BackendInfo,
+  type ConfigReport,
+  type ConnectOptions,
+  type DoctorReport,
+  type HealthReport,
+  Heyvm,
+} from "./heyvm.ts";
+export type { Sandboxes } from "./sandboxes.ts";
+export type { LogEntry, OwnedSandbox, Sandbox } from "./sandbox.ts";
+export type { CreateSandboxOptions, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
+export type {
+  CommandOptions,
+  CommandResult,
+  CommandStatus,
+  ExecOptions,
+  RunningCommand,
+  SpawnOptions,
+  TerminalSize,
+} from "./commands.ts";
+export type { Shell, ShellOptions } from "./shell.ts";
+export type { DirectoryEntry, FileContent, Files, FileStatus } from "./files.ts";
+export type { ImageInfo, Images, SupportedImage } from "./images.ts";
+export type { Step, ProgressOptions } from "./progress.ts";
+export type { CallOptions } from "./deadline.ts";
+export {
+  BackendError,
+  ConflictError,
+  InvalidRequestError,
+  NotFoundError,
+  RemoteError,
+  TimeoutError,
+} from "./remote-error.ts";
+export { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
+export { AbortedError, type ErrorCode, HeyvmError } from "../errors/index.ts";

@@ -1,0 +1,93 @@
+/** Answers that come as lines of JSON while the daemon works: steps, warnings, then the result or an error. */
+import type { IncomingMessage } from "node:http";
+
+import type { ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
+import { DaemonUnavailableError } from "./client-errors.ts";
+import type { CallOptions } from "./deadline.ts";
+import { remoteError } from "./remote-error.ts";
+import type { Transport } from "./transport.ts";
+import { parseMessage } from "./wire.ts";
+
+/** A long step of the work, for people to watch. */
+export interface Step {
+  id: string;
+  title: string;
+  state: "started" | "progress" | "done";
+  /** Download or build progress, where there is a measure. */
+  doneBytes: number | undefined;
+  totalBytes: number | undefined;
+  /** Where the step's log is, while it runs. */
+  logPath: string | undefined;
+  /** Since the whole work began. */
+  elapsedMs: number;
+}
+
+export interface ProgressOptions extends CallOptions {
+  onStep?: ((step: Step) => void) | undefined;
+  onWarning?: ((message: string) => void) | undefined;
+}
+
+/** An hour: a download and the making of a prepared disk under emulation included. */
+const defaultTimeoutMs = 3_600_000;
+/** A line is a step or a sandbox; anything longer is not from a daemon of ours. */
+const maxLineLength = 1_048_576;
+
+/**
+ * Sends the request and follows its lines until the last one, the result. Ending the signal makes
+ * the daemon abort and undo the work. `onOpen` sees the answer's headers.
+ */
+export async function requestWithProgress<Result extends { type: string }>(
+  transport: Transport,
+  path: string,
+  body: object,
+  options: ProgressOptions = {},
+  onOpen: (answer: IncomingMessage) => void = () => undefined,
+): Promise<Omit<Result, "type">> {
+  const answer = await transport.stream("POST", path, {
+    body,
+    accept: "application/x-ndjson",
+    signal: options.signal,
+    timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
+  });
+  onOpen(answer);
+  for await (const line of readLines(answer)) {
+    const event = parseMessage<StepEvent | WarningEvent | ErrorEvent | { type: "result" }>(line);
+    if (event.type === "step") options.onStep?.(toStep(event));
+    else if (event.type === "warning") options.onWarning?.(event.message);
+    else if (event.type === "error") throw remoteError(event);
+    else {
+      const { type: _type, ...result } = parseMessage<Result>(line);
+      return result;
+    }
+  }
+  throw new DaemonUnavailableError(`the daemon ended POST ${path} without a result`, {
+    hint: "look at the daemon's log: heyvm logs of the sandbox, or daemon.log in the state folder",
+  });
+}
+
+async function* readLines(answer: IncomingMessage): AsyncGenerator<string> {
+  let rest = "";
+  answer.setEncoding("utf8");
+  // Strings, since the encoding was set.
+  for await (const chunk of answer as AsyncIterable<string>) {
+    rest += chunk;
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    if (rest.length > maxLineLength)
+      throw new DaemonUnavailableError("the daemon sent a line without an end");
+    yield* lines.filter((line) => line.trim() !== "");
+  }
+  if (rest.trim() !== "") yield rest;
+}
+
+function toStep(event: StepEvent): Step {
+  return {
+    id: event.id,
+    title: event.title,
+    state: event.state,
+    doneBytes: event.done_bytes,
+    totalBytes: event.total_bytes,
+    logPath: event.log_path,
+    elapsedMs: event.elapsed_ms,
+  };
+}

@@ -1,0 +1,158 @@
+/** A sandbox's description: snake case on the wire, camel case here, and nowhere else a mapping between them. */
+import type {
+  CreateSandboxInput,
+  OpenPort,
+  Sandbox as SandboxDocument,
+  SandboxStatus,
+  SandboxTypeName,
+  SizeClass,
+} from "../api/schema.ts";
+
+/** A host folder that the guest sees at `sandboxPath`. */
+export interface Mount {
+  hostPath: string;
+  sandboxPath: string;
+  readOnly?: boolean | undefined;
+}
+
+/** A guest port on 127.0.0.1 of the host: the same number, or another one. */
+export type PublishedPort = number | { guestPort: number; hostPort: number };
+
+export interface CreateSandboxOptions {
+  /** Default: made up. */
+  name?: string | undefined;
+  /** Default: made of the name. */
+  slug?: string | undefined;
+  /** Default: `shell`. */
+  type?: SandboxTypeName | undefined;
+  /** `debian:12`, a path or a URL. Default: the setting `image`. */
+  image?: string | undefined;
+  /** Default: the setting `backend_type`. */
+  backend?: string | undefined;
+  /** libvirt connection. Default: the setting `libvirt.uri`. */
+  uri?: string | undefined;
+  cpus?: number | undefined;
+  memoryBytes?: number | undefined;
+  /** Default: the image's own size. */
+  diskBytes?: number | undefined;
+  sizeClass?: SizeClass | undefined;
+  mounts?: readonly Mount[] | undefined;
+  /** `null`: never, whatever the settings say. */
+  ttlSeconds?: number | null | undefined;
+  startCommand?: string | undefined;
+  /** Default: `/workspace`. */
+  workingDirectory?: string | undefined;
+  openPorts?: readonly PublishedPort[] | undefined;
+  env?: Readonly<Record<string, string>> | undefined;
+  /** Shell command lines, run in order before the sandbox is ready. */
+  setupHooks?: readonly string[] | undefined;
+  needsNetwork?: boolean | undefined;
+  labels?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface SandboxInfo {
+  id: string;
+  name: string;
+  slug: string;
+  status: SandboxStatus;
+  type: SandboxTypeName;
+  image: string | null;
+  backend: string;
+  uri: string | undefined;
+  cpus: number;
+  memoryBytes: number;
+  diskBytes: number | null;
+  mounts: Mount[];
+  workingDirectory: string;
+  startCommand: string | undefined;
+  env: Record<string, string>;
+  needsNetwork: boolean;
+  ttlSeconds: number | null;
+  createdAt: Date;
+  startedAt: Date | null;
+  expiresAt: Date | null;
+  uptimeSeconds: number | null;
+  /** Per cent of its CPUs; `null` when not known. */
+  cpuUsage: number | null;
+  memoryUsageBytes: number | null;
+  guestIp: string | undefined;
+  openPorts: PublishedPort[];
+  labels: Record<string, string>;
+  warnings: string[];
+  errorMessage: string | undefined;
+}
+
+export function toCreateRequest(options: CreateSandboxOptions): CreateSandboxInput {
+  return {
+    name: options.name,
+    slug: options.slug,
+    sandbox_type: options.type,
+    image: options.image,
+    backend_type: options.backend,
+    uri: options.uri,
+    cpus: options.cpus,
+    memory: options.memoryBytes,
+    disk: options.diskBytes,
+    size_class: options.sizeClass,
+    mounts: options.mounts?.map((mount) => ({
+      host_path: mount.hostPath,
+      sandbox_path: mount.sandboxPath,
+      read_only: mount.readOnly ?? false,
+    })),
+    ttl_seconds: options.ttlSeconds,
+    start_command: options.startCommand,
+    working_directory: options.workingDirectory,
+    open_ports: options.openPorts?.map((port) =>
+      typeof port === "number" ? port : { guest_port: port.guestPort, host_port: port.hostPort },
+    ),
+    env_vars: options.env === undefined ? undefined : { ...options.env },
+    setup_hooks: options.setupHooks === undefined ? undefined : [...options.setupHooks],
+    needs_network: options.needsNetwork,
+    labels: options.labels === undefined ? undefined : { ...options.labels },
+  };
+}
+
+export function toSandboxInfo(document: SandboxDocument): SandboxInfo {
+  return {
+    id: document.id,
+    name: document.name,
+    slug: document.slug,
+    status: document.status,
+    type: document.sandbox_type,
+    image: document.image,
+    backend: document.backend_type,
+    uri: document.uri,
+    cpus: document.cpus,
+    memoryBytes: document.memory,
+    diskBytes: document.disk,
+    mounts: document.mounts.map((mount) => ({
+      hostPath: mount.host_path,
+      sandboxPath: mount.sandbox_path,
+      readOnly: mount.read_only,
+    })),
+    workingDirectory: document.working_directory,
+    startCommand: document.start_command,
+    env: document.env_vars,
+    needsNetwork: document.needs_network,
+    ttlSeconds: document.ttl_seconds,
+    createdAt: new Date(document.created_at),
+    startedAt: toDate(document.started_at),
+    expiresAt: toDate(document.expires_at),
+    uptimeSeconds: document.uptime_secs,
+    cpuUsage: document.cpu_usage,
+    memoryUsageBytes: document.memory_usage,
+    guestIp: document.guest_ip,
+    openPorts: document.open_ports.map(toPublishedPort),
+    labels: document.labels,
+    warnings: document.warnings,
+    errorMessage: document.error_message,
+  };
+}
+
+function toPublishedPort(port: OpenPort): PublishedPort {
+  return typeof port === "number" ? port : { guestPort: port.guest_port, hostPort: port.host_port };
+}
+
+function toDate(text: string | null): Date | null {
+  return text === null ? null : new Date(text);
+}

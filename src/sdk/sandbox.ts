@@ -1,0 +1,130 @@
+/** One sandbox, as a program holds it. */
+import type { LogEntry as LogDocument, Logs, Sandbox as SandboxDocument } from "../api/schema.ts";
+import { HeyvmError } from "../errors/index.ts";
+import {
+  type CommandResult,
+  execCommand,
+  type ExecOptions,
+  type RunningCommand,
+  spawnCommand,
+  type SpawnOptions,
+} from "./commands.ts";
+import type { CallOptions } from "./deadline.ts";
+import { createFiles, type Files } from "./files.ts";
+import { followLogs } from "./logs.ts";
+import { type ProgressOptions, requestWithProgress } from "./progress.ts";
+import { type SandboxInfo, toSandboxInfo } from "./sandbox-info.ts";
+import { openShell, type Shell, type ShellOptions } from "./shell.ts";
+import type { Transport } from "./transport.ts";
+
+export type LogEntry = LogDocument;
+
+export interface Sandbox {
+  readonly id: string;
+  readonly name: string;
+  /** As last seen; `refresh` and each life cycle call renew it. */
+  readonly info: SandboxInfo;
+  readonly files: Files;
+  refresh(options?: CallOptions): Promise<SandboxInfo>;
+
+  /**
+   * Runs a command to its end. With `args` (also empty), `command` is a program and no shell sees it; without, it is a
+   * shell command line. A non-zero exit is a result, not an error.
+   */
+  exec(command: string, args?: readonly string[], options?: ExecOptions): Promise<CommandResult>;
+  /** Starts a command and hands over its streams. `command` and `args` as for `exec`. */
+  spawn(command: string, args?: readonly string[], options?: SpawnOptions): Promise<RunningCommand>;
+  /** Opens an interactive shell on a terminal of its own. */
+  shell(options?: ShellOptions): Promise<Shell>;
+
+  start(options?: ProgressOptions): Promise<void>;
+  /** Asks the guest to power off, and cuts it after `graceSeconds`. */
+  stop(options?: CallOptions & { graceSeconds?: number }): Promise<void>;
+  restart(options?: ProgressOptions & { graceSeconds?: number }): Promise<void>;
+  pause(options?: CallOptions): Promise<void>;
+  resume(options?: CallOptions): Promise<void>;
+  /** Cuts it at once; the disk stays. */
+  kill(options?: CallOptions): Promise<void>;
+  /** Removes it with everything that belongs to it. */
+  remove(options?: CallOptions): Promise<void>;
+
+  /** The newest `limit` lines of its log: start command, setup hooks, console. */
+  logs(options?: CallOptions & { limit?: number }): Promise<LogEntry[]>;
+  /** Log lines as they come, after the newest `backlog` ones; ends with the sandbox or the signal. */
+  followLogs(options?: { backlog?: number; signal?: AbortSignal }): AsyncIterable<LogEntry>;
+  /** The document as on the wire, snake case. */
+  toJSON(): SandboxDocument;
+}
+
+/** A sandbox that its maker owns: `await using` removes it at the end of the block. */
+export interface OwnedSandbox extends Sandbox, AsyncDisposable {}
+
+/** A polite stop waits for the guest; under emulation that is slow. */
+const stopTimeoutMs = 720_000;
+
+export function createSandboxHandle(transport: Transport, initial: SandboxDocument): OwnedSandbox {
+  let document = initial;
+  let info = toSandboxInfo(initial);
+  const { id } = initial;
+  const base = `/sandboxes/${id}`;
+  const update = (next: SandboxDocument): SandboxInfo => {
+    document = next;
+    info = toSandboxInfo(next);
+    return info;
+  };
+  const call = async (verb: string, options: CallOptions = {}, body?: object): Promise<void> => {
+    const request = { timeoutMs: stopTimeoutMs, ...options, body };
+    update(await transport.json<SandboxDocument>("POST", `${base}/${verb}`, request));
+  };
+  const callWithProgress = async (
+    verb: string,
+    body: object,
+    options: ProgressOptions = {},
+  ): Promise<void> => {
+    update(
+      await requestWithProgress<SandboxDocument & { type: "sandbox" }>(
+        transport,
+        `${base}/${verb}`,
+        body,
+        options,
+      ),
+    );
+  };
+  const remove = async (options: CallOptions = {}): Promise<void> => {
+    await transport.json("DELETE", base, { timeoutMs: stopTimeoutMs, ...options });
+  };
+
+  return {
+    id,
+    get name() {
+      return document.name;
+    },
+    get info() {
+      return info;
+    },
+    files: createFiles(transport, id),
+    refresh: async (options = {}) => update(await transport.json<SandboxDocument>("GET", base, options)),
+    exec: (command, args, options) => execCommand(transport.endpoint, id, command, args, options),
+    spawn: (command, args, options) => spawnCommand(transport.endpoint, id, command, args, options),
+    shell: (options) => openShell(transport.endpoint, id, options),
+    start: (options) => callWithProgress("start", {}, options),
+    stop: (options) => call("stop", options, { grace_seconds: options?.graceSeconds }),
+    restart: (options) => callWithProgress("restart", { grace_seconds: options?.graceSeconds }, options),
+    pause: (options) => call("pause", options),
+    resume: (options) => call("resume", options),
+    kill: (options) => call("kill", options),
+    remove,
+    async logs(options = {}) {
+      const { limit, ...rest } = options;
+      return (await transport.json<Logs>("GET", `${base}/logs`, { ...rest, query: { limit } })).logs;
+    },
+    followLogs: (options) => followLogs(transport.endpoint, id, options),
+    toJSON: () => document,
+    [Symbol.asyncDispose]: () => remove().catch(ignoreAbsent),
+  };
+}
+
+/** Whoever removed it first did what was wanted. */
+function ignoreAbsent(error: unknown): void {
+  if (!(error instanceof HeyvmError && error.code === "sandbox_not_found")) throw error;
+}

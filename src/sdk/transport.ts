@@ -1,0 +1,199 @@
+/**
+ * HTTP to the daemon. Node's own client, not undici: loading undici costs 110 ms of a CLI command's start on a slow
+ * machine, and over a unix socket it gains nothing.
+ */
+import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+
+import { errnoOf, messageOf } from "../errors/thrown.ts";
+import { DaemonUnavailableError } from "./client-errors.ts";
+import { type CallOptions, type Deadline, startDeadline } from "./deadline.ts";
+import { describeEndpoint, type Endpoint } from "./endpoint.ts";
+import { problemFromAnswer, remoteError } from "./remote-error.ts";
+import { parseMessage } from "./wire.ts";
+
+/** Told of each request when it has been answered or has failed. */
+export type RequestLog = (line: string) => void;
+
+export interface RequestOptions extends CallOptions {
+  query?: Readonly<Record<string, string | number | boolean | undefined>> | undefined;
+  /** An object goes as JSON, a stream as raw bytes. */
+  body?: object | undefined;
+  accept?: string | undefined;
+}
+
+export interface Transport {
+  readonly endpoint: Endpoint;
+  /** Sends and reads a JSON answer. `T` is what the API's schema promises for this route. */
+  json<T>(method: string, path: string, options?: RequestOptions): Promise<T>;
+  /**
+   * Sends and hands over the answer as it comes. The signal, and `timeoutMs` when given, also end the reading; without
+   * it, only the answer's beginning has a deadline: how long the rest takes is the reader's matter.
+   */
+  stream(method: string, path: string, options?: RequestOptions): Promise<IncomingMessage>;
+  close(): void;
+}
+
+const defaultTimeoutMs = 60_000;
+
+export function createTransport(endpoint: Endpoint, log: RequestLog = () => undefined): Transport {
+  const agent = new Agent({ keepAlive: true, maxFreeSockets: 4 });
+
+  async function open(
+    method: string,
+    path: string,
+    options: RequestOptions,
+    deadline: Deadline,
+  ): Promise<IncomingMessage> {
+    const startedMs = performance.now();
+    const note = (outcome: string): void =>
+      log(`${method} ${path} → ${outcome} in ${Math.round(performance.now() - startedMs)} ms`);
+    try {
+      const answer = await send(endpoint, agent, method, path, options, deadline.signal);
+      note(String(answer.statusCode));
+      if ((answer.statusCode ?? 500) < 400) return answer;
+      throw remoteError(problemFromAnswer(answer.statusCode ?? 500, await text(answer)));
+    } catch (error) {
+      if (deadline.signal.aborted) throw deadline.error();
+      if (error instanceof BodyFailure) throw error.cause;
+      if (isConnectionFailure(error)) {
+        note(messageOf(error));
+        throw unreachable(endpoint, error);
+      }
+      throw error;
+    }
+  }
+
+  return {
+    endpoint,
+    async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+      // An upload takes as long as its bytes do; the daemon watches the guest's side, and its death ends the socket.
+      const allowedMs = options.body instanceof Readable ? Number.POSITIVE_INFINITY : defaultTimeoutMs;
+      using deadline = startDeadline(`${method} ${path}`, options, allowedMs);
+      const answer = await open(method, path, options, deadline);
+      try {
+        return parseMessage<T>(await text(answer));
+      } catch (error) {
+        if (deadline.signal.aborted) throw deadline.error();
+        throw new DaemonUnavailableError(
+          `${describeEndpoint(endpoint)} broke off in the middle of its answer to ${method} ${path}`,
+          { cause: error },
+        );
+      }
+    },
+    async stream(method, path, options = {}) {
+      const deadline = startDeadline(`${method} ${path}`, options, defaultTimeoutMs);
+      try {
+        const answer = await open(method, path, options, deadline);
+        if (options.timeoutMs === undefined) deadline.lift();
+        const onAbort = (): void => void answer.destroy(deadline.error());
+        deadline.signal.addEventListener("abort", onAbort, { once: true });
+        answer.once("close", () => {
+          deadline.signal.removeEventListener("abort", onAbort);
+          deadline[Symbol.dispose]();
+        });
+        return answer;
+      } catch (error) {
+        deadline[Symbol.dispose]();
+        throw error;
+      }
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+async function send(
+  endpoint: Endpoint,
+  agent: Agent,
+  method: string,
+  path: string,
+  options: RequestOptions,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const { body } = options;
+  const json = body === undefined || body instanceof Readable ? undefined : JSON.stringify(body);
+  const headers: Record<string, string> = { accept: options.accept ?? "application/json" };
+  if (body instanceof Readable) headers["content-type"] = "application/octet-stream";
+  if (json !== undefined) {
+    headers["content-type"] = "application/json";
+    headers["content-length"] = String(Buffer.byteLength(json));
+  }
+  const target = path + queryString(options.query);
+  const request =
+    endpoint.kind === "socket"
+      ? httpRequest({ socketPath: endpoint.socketPath, agent, method, path: target, headers, signal })
+      : (endpoint.url.protocol === "https:" ? httpsRequest : httpRequest)(new URL(target, endpoint.url), {
+          ...(endpoint.url.protocol === "https:" ? {} : { agent }),
+          method,
+          headers: { ...headers, ...bearer(endpoint.token) },
+          signal,
+        });
+  let brokeFirst: "body" | "request" | undefined;
+  const answered = new Promise<IncomingMessage>((resolve, reject) => {
+    request.once("response", resolve);
+    // Stays for good: an error after the answer ends the answer's stream, and must not end the process.
+    request.on("error", (error) => {
+      brokeFirst ??= "request";
+      reject(error);
+    });
+  });
+  if (!(body instanceof Readable)) {
+    request.end(json);
+    return await answered;
+  }
+  body.once("error", () => (brokeFirst ??= "body"));
+  const sent = pipeline(body, request).then(
+    () => answered,
+    async (error: unknown) => {
+      if (brokeFirst === "body") throw new BodyFailure(error);
+      // The daemon may refuse before it has read the whole body: its answer counts, not the broken pipe.
+      return await withinMoment(answered, error);
+    },
+  );
+  return await Promise.race([answered, sent]);
+}
+
+/** The caller's own stream failed: his error must not look like one of the connection. */
+class BodyFailure extends Error {
+  constructor(cause: unknown) {
+    super("the request's body failed", { cause });
+  }
+}
+
+/** An answer that was on its way when the request's body broke; `error` when there is none. */
+async function withinMoment(answered: Promise<IncomingMessage>, error: unknown): Promise<IncomingMessage> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(error), 1000);
+  });
+  return await Promise.race([answered, expired]).finally(() => clearTimeout(timer));
+}
+
+function queryString(query: RequestOptions["query"]): string {
+  const entries = Object.entries(query ?? {}).flatMap(([key, value]) =>
+    value === undefined ? [] : [[key, String(value)] as [string, string]],
+  );
+  return entries.length === 0 ? "" : `?${new URLSearchParams(entries).toString()}`;
+}
+
+export function bearer(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+}
+
+function isConnectionFailure(error: unknown): boolean {
+  const code = errnoOf(error);
+  return code !== undefined && /^(E[A-Z]+|HPE_[A-Z_]+|UND_ERR[A-Z_]*)$/.test(code);
+}
+
+/** Nobody listens there, or the connection broke. */
+export function unreachable(endpoint: Endpoint, cause: unknown): DaemonUnavailableError {
+  const where = describeEndpoint(endpoint);
+  return new DaemonUnavailableError(`cannot talk to the heyvm daemon at ${where}: ${messageOf(cause)}`, {
+    hint: "start it with: heyvm serve",
+    details: { endpoint: where },
+    cause,
+  });
+}

@@ -1,0 +1,66 @@
+/** Opens a web socket to the daemon; the ws package is loaded only when one is needed. */
+import { connect } from "node:net";
+
+import type { WebSocket } from "ws";
+
+import { DaemonUnavailableError } from "./client-errors.ts";
+import { type CallOptions, startDeadline } from "./deadline.ts";
+import { describeEndpoint, type Endpoint } from "./endpoint.ts";
+import { problemFromAnswer, remoteError } from "./remote-error.ts";
+import { bearer, unreachable } from "./transport.ts";
+
+/** Frames carry at most 64 KiB of output; more is not from a daemon of ours. */
+const maxPayloadBytes = 4 * 1_048_576;
+const openTimeoutMs = 30_000;
+
+/** Resolves with the open socket. Throws the daemon's reason when it refuses the upgrade. */
+export async function openWebSocket(
+  endpoint: Endpoint,
+  path: string,
+  options: CallOptions = {},
+): Promise<WebSocket> {
+  const { WebSocket } = await import("ws");
+  using deadline = startDeadline(`connecting to ${path}`, options, openTimeoutMs);
+  const { signal } = deadline;
+  if (signal.aborted) throw deadline.error();
+  const base = endpoint.kind === "socket" ? "ws://localhost" : endpoint.url.origin.replace(/^http/, "ws");
+  const socket = new WebSocket(base + path, {
+    ...(endpoint.kind === "socket" ? { createConnection: () => connect(endpoint.socketPath) } : {}),
+    headers: endpoint.kind === "url" ? bearer(endpoint.token) : {},
+    perMessageDeflate: false,
+    maxPayload: maxPayloadBytes,
+  });
+  const onAbort = (): void => socket.terminate();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once("open", resolve);
+      socket.once("error", (error) =>
+        reject(signal.aborted ? deadline.error() : unreachable(endpoint, error)),
+      );
+      socket.once("unexpected-response", (request, answer) => {
+        const chunks: Buffer[] = [];
+        answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+        answer.once("close", () => {
+          request.destroy();
+          const body = Buffer.concat(chunks).toString("utf8");
+          reject(remoteError(problemFromAnswer(answer.statusCode ?? 500, body)));
+        });
+      });
+    });
+    return socket;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** What a caller is told when the socket closed before the last message. */
+export function brokenOff(endpoint: Endpoint, code: number, reason: string): DaemonUnavailableError {
+  const why = reason === "" ? `code ${code}` : `code ${code}, ${reason}`;
+  return new DaemonUnavailableError(
+    `the heyvm daemon at ${describeEndpoint(endpoint)} closed the connection (${why})`,
+    {
+      hint: "see whether the sandbox is still there: heyvm list --all",
+    },
+  );
+}
