@@ -1,0 +1,133 @@
+/** The backends that may be used here, opened when first asked for; one libvirt backend per connection URI. */
+import { type Backend, isPausable, type MachineStatus, type Pausable } from "../backends/backend.ts";
+import { nearest } from "../config/nearest.ts";
+import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
+
+/** Makes the backends of one libvirt URI; called once per URI. */
+export type OpenBackends = (options: {
+  libvirtUri: string;
+}) => readonly Backend[] | Promise<readonly Backend[]>;
+
+export interface BackendRegistry {
+  /** Permitted by the settings, with the default URI. */
+  all(): Promise<readonly Backend[]>;
+  /** Every backend that was opened, of all URIs. */
+  opened(): readonly { backend: Backend; uri: string }[];
+  /** Throws `invalid_argument` for one that does not exist or is not permitted. */
+  get(name: string, uri?: string): Promise<Backend>;
+  /** As `get`, but throws `backend_unavailable` when it cannot make machines here. */
+  getAvailable(name: string, uri: string | undefined, signal: AbortSignal): Promise<Backend>;
+  close(): Promise<void>;
+}
+
+export interface BackendRegistryOptions {
+  open: OpenBackends;
+  defaultUri: string;
+  /** `null`: all. */
+  permitted: readonly string[] | null;
+  onChange: (backend: Backend, status: MachineStatus) => void;
+}
+
+/** A backend that cannot make machines on this host. */
+export class BackendUnavailableError extends HeyvmError {
+  constructor(name: string, reason: string | undefined, hint: string | undefined, usable: readonly string[]) {
+    const alternatives =
+      usable.length === 0 ? "no other backend can run here" : `can run here: ${usable.join(", ")}`;
+    super(
+      "backend_unavailable",
+      `backend ${name} cannot run here: ${reason ?? "no reason given"}; ${alternatives}`,
+      {
+        hint: hint ?? (usable[0] === undefined ? "heyvm doctor" : `heyvm create --backend-type ${usable[0]}`),
+        details: { backend: name, available: usable },
+      },
+    );
+  }
+}
+
+export function createBackendRegistry(options: BackendRegistryOptions): BackendRegistry {
+  const byUri = new Map<string, Promise<readonly Backend[]>>();
+  const opened: { backend: Backend; uri: string }[] = [];
+  const unwatch: (() => void)[] = [];
+
+  const openUri = async (uri: string): Promise<readonly Backend[]> => {
+    const backends = (await options.open({ libvirtUri: uri })).filter(
+      ({ name }) => options.permitted === null || options.permitted.includes(name),
+    );
+    for (const backend of backends) {
+      opened.push({ backend, uri });
+      unwatch.push(backend.watch((status) => options.onChange(backend, status)));
+    }
+    return backends;
+  };
+  const ofUri = async (uri: string): Promise<readonly Backend[]> => {
+    const pending = byUri.get(uri) ?? openUri(uri);
+    byUri.set(uri, pending);
+    pending.catch(() => byUri.delete(uri));
+    return await pending;
+  };
+
+  const registry: BackendRegistry = {
+    all: async () => await ofUri(options.defaultUri),
+    opened: () => opened,
+    async get(name, uri) {
+      const backends = await ofUri(uri ?? options.defaultUri);
+      const backend = backends.find((candidate) => candidate.name === name);
+      if (backend === undefined) throw unknownBackend(name, backends);
+      if (uri !== undefined && backend.name !== "libvirt") {
+        throw new InvalidArgumentError("uri", `backend ${name} has no connection URI`, {
+          hint: "leave --uri out, or use --backend-type libvirt",
+        });
+      }
+      return backend;
+    },
+    async getAvailable(name, uri, signal) {
+      const backend = await registry.get(name, uri);
+      const { available, reason, hint } = await backend.availability(signal);
+      if (available) return backend;
+      throw new BackendUnavailableError(
+        name,
+        reason,
+        hint,
+        await usableBackends(await registry.all(), signal),
+      );
+    },
+    async close() {
+      for (const stop of unwatch) stop();
+      await Promise.allSettled(opened.map(async ({ backend }) => await backend.close()));
+    },
+  };
+  return registry;
+}
+
+/** Whether the backend can pause; throws `unsupported` with the ones that can, if not. */
+export function asPausable(backend: Backend, others: readonly Backend[]): Backend & Pausable {
+  if (isPausable(backend)) return backend;
+  const able = others.filter(isPausable).map(({ name }) => name);
+  throw new HeyvmError("unsupported", `backend ${backend.name} cannot pause a sandbox`, {
+    hint: able[0] === undefined ? undefined : `heyvm create --backend-type ${able[0]}`,
+    details: { backend: backend.name, able },
+  });
+}
+
+function unknownBackend(name: string, backends: readonly Backend[]): InvalidArgumentError {
+  const names = backends.map((backend) => backend.name);
+  const suggestion = nearest(name, names) ?? names[0];
+  return new InvalidArgumentError(
+    "backend_type",
+    `there is no backend ${JSON.stringify(name.slice(0, 80))}; there is: ${names.join(", ") || "none"}`,
+    {
+      hint: suggestion === undefined ? "heyvm backends" : `heyvm create --backend-type ${suggestion}`,
+      details: { backends: names },
+    },
+  );
+}
+
+async function usableBackends(backends: readonly Backend[], signal: AbortSignal): Promise<string[]> {
+  const verdicts = await Promise.all(
+    backends.map(async (backend) => {
+      const { available } = await backend.availability(signal).catch(() => ({ available: false }));
+      return available ? backend.name : undefined;
+    }),
+  );
+  return verdicts.filter((name) => name !== undefined);
+}

@@ -1,0 +1,37 @@
+/** What every use case works with. */
+import type { ConnectAgent } from "../agent/types.ts";
+import type { MachineContext } from "../backends/backend.ts";
+import type { StatePaths } from "../config/paths.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Image } from "../images/image.ts";
+import type { BackendRegistry } from "./backend-registry.ts";
+import type { Deadlines } from "./deadlines.ts";
+import type { RecordStore } from "./record-store.ts";
+import type { SandboxRegistry } from "./registry.ts";
+
+/** Where images come from. Downloads report their progress as steps. */
+export interface ImageSource {
+  /** The verified image that a reference (`debian:12`, a path, a URL) stands for; downloads it when needed. */
+  resolve(reference: string, context: MachineContext): Promise<Image>;
+}
+
+/** A log as pino has it. */
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface SandboxContext {
+  state: StatePaths;
+  settings: Settings;
+  backends: BackendRegistry;
+  images: ImageSource;
+  connectAgent: ConnectAgent;
+  records: RecordStore;
+  registry: SandboxRegistry;
+  deadlines: Deadlines;
+  log: Log;
+  /** Aborts when the daemon is about to leave. */
+  shutdown: AbortSignal;
+}

@@ -1,0 +1,18 @@
+/** The sandbox model, as the API uses it. */
+export { type BackendRegistry, type OpenBackends } from "./backend-registry.ts";
+export { type ImageSource, type Log, type SandboxContext } from "./context.ts";
+export { createSandbox } from "./create.ts";
+export { type CommandRequest, execInSandbox, openShell } from "./exec.ts";
+export { filesOf } from "./files.ts";
+export { consoleLines, followStartCommand, linesOf, type LogLine, readLogs } from "./logs.ts";
+export { collectOutput } from "./output.ts";
+export { pauseSandbox, resumeSandbox } from "./pause.ts";
+export { type Progress, silentProgress } from "./progress.ts";
+export { prune } from "./prune.ts";
+export { type LiveSandbox } from "./registry.ts";
+export { removeSandbox } from "./remove.ts";
+export { type OpenSandboxes, openSandboxes, type SandboxesOptions } from "./sandboxes.ts";
+export { type CreateRequest } from "./spec.ts";
+export { startSandbox } from "./start.ts";
+export { killSandbox, restartSandbox, stopSandbox } from "./stop.ts";
+export { sandboxStatistics, type SandboxView, viewSandbox } from "./view.ts";

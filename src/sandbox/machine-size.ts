@@ -1,0 +1,81 @@
+/** How big a sandbox may be, and the named sizes. */
+import { availableParallelism, totalmem } from "node:os";
+
+import { formatSize } from "../config/size.ts";
+import { InvalidArgumentError } from "../errors/index.ts";
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+
+/** Names of sizes that users know; a hypervisor has no fraction of a CPU. */
+const sizeClasses = {
+  micro: { cpus: 0.25, memoryBytes: GiB / 2 },
+  mini: { cpus: 0.5, memoryBytes: GiB },
+  small: { cpus: 1, memoryBytes: 2 * GiB },
+  medium: { cpus: 2, memoryBytes: 4 * GiB },
+  large: { cpus: 4, memoryBytes: 8 * GiB },
+} as const;
+
+export type SizeClassName = keyof typeof sizeClasses;
+
+export interface SizeRequest {
+  cpus?: number | undefined;
+  memoryBytes?: number | undefined;
+  diskBytes?: number | undefined;
+  sizeClass?: SizeClassName | undefined;
+}
+
+export interface MachineSize {
+  cpus: number;
+  memoryBytes: number;
+  diskBytes: number | undefined;
+  warnings: string[];
+}
+
+const leastMemoryBytes = 64 * MiB;
+const diskRange = [64 * MiB, 16 * 1024 * GiB] as const;
+/** More virtual CPUs than this per real one only make a guest slower. */
+const cpuOvercommit = 8;
+
+/** Fills in size class and defaults, and checks the bounds. Throws `invalid_argument`. */
+export function resolveSize(
+  request: SizeRequest,
+  defaults: { cpus: number; memoryBytes: number },
+): MachineSize {
+  const warnings: string[] = [];
+  const sizeClass = request.sizeClass === undefined ? undefined : sizeClasses[request.sizeClass];
+  let cpus = request.cpus ?? sizeClass?.cpus ?? defaults.cpus;
+  if (request.cpus === undefined && cpus < 1) {
+    warnings.push(
+      `size class ${request.sizeClass} asks for ${cpus} CPU; the sandbox has 1 whole virtual CPU`,
+    );
+    cpus = 1;
+  }
+  checkCpus(cpus);
+  if (cpus > availableParallelism()) {
+    warnings.push(`${cpus} virtual CPUs share the ${availableParallelism()} of this host`);
+  }
+  const memoryBytes = request.memoryBytes ?? sizeClass?.memoryBytes ?? defaults.memoryBytes;
+  checkBytes("memory", memoryBytes, leastMemoryBytes, totalmem(), "all that this host has");
+  if (request.diskBytes !== undefined)
+    checkBytes("disk", request.diskBytes, ...diskRange, "the largest disk");
+  return { cpus, memoryBytes, diskBytes: request.diskBytes, warnings };
+}
+
+function checkCpus(cpus: number): void {
+  const most = Math.min(255, availableParallelism() * cpuOvercommit);
+  if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return;
+  throw new InvalidArgumentError("cpus", `cpus is ${cpus}: a whole number from 1 to ${most} is allowed`, {
+    hint: "leave it out for 1",
+    details: { minimum: 1, maximum: most },
+  });
+}
+
+function checkBytes(field: string, value: number, minimum: number, maximum: number, maximumIs: string): void {
+  if (Number.isInteger(value) && value >= minimum && value <= maximum) return;
+  throw new InvalidArgumentError(
+    field,
+    `${field} is ${value} bytes: from ${formatSize(minimum)} to ${formatSize(maximum)} (${maximumIs}) is allowed`,
+    { hint: `give bytes, or a size such as 1G on the command line`, details: { minimum, maximum } },
+  );
+}

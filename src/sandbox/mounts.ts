@@ -1,0 +1,123 @@
+/** Host folders that a sandbox may see. The guest is hostile, so each is looked at before it is handed over. */
+import { constants } from "node:fs";
+import { access, realpath, stat } from "node:fs/promises";
+
+import type { MachineMount } from "../backends/backend.ts";
+import { errnoOf, HeyvmError, InvalidArgumentError, messageOf } from "../errors/index.ts";
+import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
+
+export interface MountRequest {
+  hostPath: string;
+  guestPath: string;
+  readOnly: boolean;
+}
+
+/** The guest's own system: a mount over one of these would break it. */
+const guestSystemFolders = new Set(
+  ["", "bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr", "var"].map(
+    (name) => `/${name}`,
+  ),
+);
+
+/** Kernel interfaces: nothing of them is a folder of files. */
+const hostKernelFolders = ["/proc", "/sys", "/dev"];
+
+/** A host folder that this user may not hand over. */
+export class MountDeniedError extends HeyvmError {
+  constructor(field: string, path: string, wanted: "read" | "write", cause: unknown) {
+    super("permission_denied", `cannot mount ${path}: this user may not ${wanted} it`, {
+      cause,
+      details: { field, path },
+      hint: wanted === "write" ? "mount it read-only: --mount HOST:GUEST:ro" : `ls -ld ${path}`,
+    });
+  }
+}
+
+/** Resolves symlinks and checks each mount; `forbidden` are folders that no guest may see (the state folder). */
+export async function resolveMounts(
+  requests: readonly MountRequest[],
+  forbidden: readonly string[],
+): Promise<MachineMount[]> {
+  const mounts: MachineMount[] = [];
+  for (const [index, request] of requests.entries()) {
+    const field = `mounts[${index}]`;
+    const guestPath = checkMountPoint(`${field}.sandbox_path`, request.guestPath);
+    if (mounts.some((other) => other.guestPath === guestPath)) {
+      throw new InvalidArgumentError(`${field}.sandbox_path`, `two mounts at ${guestPath}`, {
+        hint: "give each mount a path of its own",
+      });
+    }
+    const hostPath = await resolveHostFolder(`${field}.host_path`, request, forbidden);
+    mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
+  }
+  return mounts;
+}
+
+function checkMountPoint(field: string, path: string): string {
+  const guestPath = checkGuestPath(field, path);
+  if (!guestSystemFolders.has(guestPath)) return guestPath;
+  throw new InvalidArgumentError(field, `cannot mount over ${guestPath}: the guest needs its own`, {
+    hint: "mount below it, or at /workspace",
+  });
+}
+
+async function resolveHostFolder(
+  field: string,
+  { hostPath, readOnly }: MountRequest,
+  forbidden: readonly string[],
+): Promise<string> {
+  if (!hostPath.startsWith("/") || hasControlCharacters(hostPath)) {
+    throw new InvalidArgumentError(field, `mount source ${JSON.stringify(hostPath)} is not an absolute path`);
+  }
+  const resolved = await existingFolder(field, hostPath);
+  if (resolved === "/") {
+    throw new InvalidArgumentError(field, "cannot mount /: it would show the whole host to the guest", {
+      hint: "mount the one folder that the sandbox needs",
+    });
+  }
+  const shielded = [...hostKernelFolders, ...forbidden].find((folder) => isInside(resolved, folder));
+  if (shielded !== undefined) {
+    throw new InvalidArgumentError(
+      field,
+      `cannot mount ${resolved}: nothing in ${shielded} may be seen by a guest`,
+    );
+  }
+  await checkAccess(field, resolved, constants.R_OK + constants.X_OK, "read");
+  if (!readOnly) await checkAccess(field, resolved, constants.W_OK, "write");
+  return resolved;
+}
+
+async function existingFolder(field: string, path: string): Promise<string> {
+  try {
+    const resolved = await realpath(path);
+    if ((await stat(resolved)).isDirectory()) return resolved;
+  } catch (error) {
+    if (errnoOf(error) === "EACCES") throw new MountDeniedError(field, path, "read", error);
+    const missing = errnoOf(error) === "ENOENT";
+    throw new InvalidArgumentError(
+      field,
+      missing ? `mount source ${path} does not exist` : `cannot mount ${path}: ${messageOf(error)}`,
+      { cause: error, hint: missing ? `mkdir -p ${path}` : undefined },
+    );
+  }
+  throw new InvalidArgumentError(field, `mount source ${path} is not a folder`, {
+    hint: "mount the folder that holds it",
+  });
+}
+
+async function checkAccess(
+  field: string,
+  path: string,
+  mode: number,
+  wanted: "read" | "write",
+): Promise<void> {
+  try {
+    await access(path, mode);
+  } catch (error) {
+    throw new MountDeniedError(field, path, wanted, error);
+  }
+}
+
+function isInside(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`);
+}

@@ -1,0 +1,52 @@
+/** Holds a sandbox still, and lets it go on. */
+import type { Backend, Pausable } from "../backends/backend.ts";
+import { asPausable } from "./backend-registry.ts";
+import { change } from "./changes.ts";
+import type { SandboxContext } from "./context.ts";
+import { backendOf } from "./machine.ts";
+import { type LiveSandbox, statusOf } from "./registry.ts";
+import { needsTransition } from "./states.ts";
+
+/** A paused sandbox uses no CPU and keeps its memory. */
+export async function pauseSandbox(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<void> {
+  await sandbox.lock.run(
+    "pausing the sandbox",
+    async () => {
+      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "pause")) return;
+      const backend = await pausableBackend(context, sandbox);
+      // The session would take the silence of a paused guest for a broken pipe.
+      await sandbox.session.close();
+      await backend.pause(sandbox.record.id, signal);
+      await change(context, sandbox, { status: "paused" });
+    },
+    signal,
+  );
+}
+
+/** Also sets the guest's clock, which stood still. */
+export async function resumeSandbox(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<void> {
+  await sandbox.lock.run(
+    "resuming the sandbox",
+    async () => {
+      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "resume")) return;
+      const backend = await pausableBackend(context, sandbox);
+      await backend.resume(sandbox.record.id, signal);
+      await change(context, sandbox, { status: "running" });
+      const agent = await sandbox.session.get(signal);
+      await agent.identify({ clockMs: Date.now() }, { signal });
+    },
+    signal,
+  );
+}
+
+async function pausableBackend(context: SandboxContext, sandbox: LiveSandbox): Promise<Backend & Pausable> {
+  return asPausable(await backendOf(context, sandbox), await context.backends.all());
+}

@@ -1,0 +1,49 @@
+/** Removes what nobody owns. */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import { errnoOf } from "../errors/index.ts";
+import type { SandboxContext } from "./context.ts";
+
+/** Leftovers of backends and of the state folder; answers in words what went. `everything`: also caches. */
+export async function prune(
+  context: SandboxContext,
+  options: { everything: boolean; signal: AbortSignal },
+): Promise<string[]> {
+  const keepIds = new Set(context.registry.list().map(({ record }) => record.id));
+  const removed: string[] = [];
+  for (const { backend } of context.backends.opened()) {
+    const { available } = await backend.availability(options.signal);
+    if (available) {
+      removed.push(...(await backend.prune(options.signal, { keepIds, everything: options.everything })));
+    }
+  }
+  return [...removed, ...(await pruneStateFolder(context))];
+}
+
+/** Half-written files of daemons that were killed, and folders of sandboxes that are gone. */
+async function pruneStateFolder({ state, registry }: SandboxContext): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await namesIn(state.sandboxes)) {
+    const folder = join(state.sandboxes, name);
+    if (registry.find(name) === undefined) {
+      await rm(folder, { recursive: true, force: true });
+      removed.push(`folder ${folder}`);
+    } else {
+      for (const file of (await namesIn(folder)).filter((candidate) => candidate.endsWith(".tmp"))) {
+        await rm(join(folder, file), { force: true });
+        removed.push(`file ${join(folder, file)}`);
+      }
+    }
+  }
+  return removed;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,85 @@
+/** The records of all sandboxes on disk, one folder each. */
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+
+import { sandboxPaths, type StatePaths } from "../config/paths.ts";
+import { messageOf } from "../errors/index.ts";
+import { syncFolder, writeFileAtomic } from "./atomic-file.ts";
+import { isSandboxId } from "./ids.ts";
+import { type SandboxRecord, recordSchema, recordVersion } from "./record.ts";
+
+export interface RecordStore {
+  /** Reads all; a record that cannot be read becomes a failed sandbox, with the reason, and its file stays. */
+  load(): Promise<{ record: SandboxRecord; damaged: boolean }[]>;
+  /** Makes the sandbox's folder, which must not exist, and its first record. */
+  create(record: SandboxRecord): Promise<void>;
+  save(record: SandboxRecord): Promise<void>;
+  remove(id: string): Promise<void>;
+}
+
+export function createRecordStore(state: StatePaths): RecordStore {
+  const save = async (record: SandboxRecord): Promise<void> => {
+    await writeFileAtomic(sandboxPaths(state, record.id).record, `${JSON.stringify(record, undefined, 2)}\n`);
+  };
+  return {
+    save,
+    async load() {
+      await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
+      const names = (await readdir(state.sandboxes)).filter(isSandboxId);
+      return await Promise.all(names.map(async (id) => await read(state, id)));
+    },
+    async create(record) {
+      await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
+      await mkdir(sandboxPaths(state, record.id).folder, { mode: 0o700 });
+      await save(record);
+      await syncFolder(state.sandboxes);
+    },
+    async remove(id) {
+      await rm(sandboxPaths(state, id).folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function read(state: StatePaths, id: string): Promise<{ record: SandboxRecord; damaged: boolean }> {
+  const path = sandboxPaths(state, id).record;
+  try {
+    const record = recordSchema.parse(JSON.parse(await readFile(path, "utf8")));
+    if (record.id !== id) throw new Error(`it is the record of ${record.id}`);
+    return { record, damaged: false };
+  } catch (error) {
+    return {
+      record: damagedRecord(id, `its record ${path} cannot be read: ${messageOf(error)}`),
+      damaged: true,
+    };
+  }
+}
+
+/** Stands in for a record that cannot be read, so that the sandbox is seen and can be removed. */
+function damagedRecord(id: string, errorMessage: string): SandboxRecord {
+  return {
+    version: recordVersion,
+    id,
+    status: "failed",
+    removing: false,
+    errorMessage,
+    spec: {
+      name: id,
+      slug: id,
+      type: "shell",
+      backend: "unknown",
+      cpus: 0,
+      memoryBytes: 0,
+      mounts: [],
+      network: false,
+      ttlSeconds: null,
+      workingDirectory: "/",
+      openPorts: [],
+      env: {},
+      setupHooks: [],
+      labels: {},
+    },
+    createdAtMs: 0,
+    startedAtMs: null,
+    expiresAtMs: null,
+    warnings: [],
+  };
+}

@@ -1,0 +1,61 @@
+/** What is kept on disk of a sandbox: `sandboxes/<id>/record.json`. */
+import { z } from "zod";
+
+/** Changes when a daemon of today could not read what one of yesterday wrote. */
+export const recordVersion = 1;
+
+const imageSchema = z.object({
+  reference: z.string(),
+  path: z.string(),
+  format: z.enum(["qcow2", "raw"]),
+  virtualSizeBytes: z.number(),
+  fingerprint: z.string(),
+  architecture: z.enum(["x86_64", "aarch64"]),
+});
+
+const textMap = z.record(z.string(), z.string());
+
+const specSchema = z.object({
+  name: z.string(),
+  slug: z.string(),
+  type: z.enum(["shell", "python", "node"]),
+  backend: z.string(),
+  /** libvirt connection, for the libvirt backend alone. */
+  uri: z.string().optional(),
+  /** As the user named it. */
+  imageReference: z.string().optional(),
+  /** What the reference was at the create; a start needs the same one. */
+  image: imageSchema.optional(),
+  cpus: z.number(),
+  memoryBytes: z.number(),
+  diskBytes: z.number().optional(),
+  mounts: z.array(z.object({ hostPath: z.string(), guestPath: z.string(), readOnly: z.boolean() })),
+  network: z.boolean(),
+  ttlSeconds: z.number().nullable(),
+  startCommand: z.string().optional(),
+  workingDirectory: z.string(),
+  openPorts: z.array(z.object({ guestPort: z.number(), hostPort: z.number() })),
+  env: textMap,
+  setupHooks: z.array(z.string()),
+  labels: textMap,
+});
+
+export const recordSchema = z.object({
+  version: z.literal(recordVersion),
+  id: z.string(),
+  /** `unknown` is never stored: it is what a sandbox is while its backend cannot be asked. */
+  status: z.enum(["provisioning", "running", "paused", "stopped", "failed"]),
+  /** A removal began: it is finished at the next start of the daemon. */
+  removing: z.boolean(),
+  errorMessage: z.string().optional(),
+  spec: specSchema,
+  createdAtMs: z.number(),
+  startedAtMs: z.number().nullable(),
+  expiresAtMs: z.number().nullable(),
+  warnings: z.array(z.string()),
+});
+
+export type SandboxSpec = z.infer<typeof specSchema>;
+export type SandboxRecord = z.infer<typeof recordSchema>;
+export type StoredStatus = SandboxRecord["status"];
+export type SandboxStatus = StoredStatus | "unknown";

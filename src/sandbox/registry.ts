@@ -1,0 +1,136 @@
+/** All sandboxes of this daemon in memory: found by reference, with names that are taken by one only. */
+import { HeyvmError } from "../errors/index.ts";
+import { createLock, type Lock } from "./lock.ts";
+import { freeSlug } from "./names.ts";
+import type { PublishedPorts } from "./ports.ts";
+import type { SandboxRecord, SandboxStatus } from "./record.ts";
+import type { SessionHolder } from "./sessions.ts";
+
+/** One sandbox with what only a living daemon has. */
+export interface LiveSandbox {
+  record: SandboxRecord;
+  /** Held by whatever changes the sandbox's status. */
+  readonly lock: Lock;
+  readonly session: SessionHolder;
+  /** Why its backend cannot be asked at the moment: the status is then `unknown`. */
+  unreachable: string | undefined;
+  /** Its record could not be read: the one in memory stands in for it. */
+  readonly damaged: boolean;
+  /** Ends a create that is under way, which then undoes itself. */
+  creating: AbortController | undefined;
+  /** Host ports that lead into the guest while it runs. */
+  ports: PublishedPorts | undefined;
+  /** For the use of CPU between two looks. */
+  cpuSample: { cpuSeconds: number; atMs: number } | undefined;
+}
+
+export interface SandboxRegistry {
+  list(): readonly LiveSandbox[];
+  /** By id, name, slug, or a prefix of the id that only one has. Throws `sandbox_not_found` or `ambiguous_reference`. */
+  resolve(reference: string): LiveSandbox;
+  find(id: string): LiveSandbox | undefined;
+  /** Adds a sandbox whose names are reserved, or were on disk. */
+  add(record: SandboxRecord, session: SessionHolder, damaged?: boolean): LiveSandbox;
+  /** Keeps a name and a slug until `release`; `slug` may be changed to a free one unless it was asked for. */
+  reserve(names: { name: string; slug: string; slugGiven: boolean }): NameReservation;
+  delete(id: string): void;
+}
+
+export interface NameReservation {
+  name: string;
+  slug: string;
+  release(): void;
+}
+
+/** No sandbox has this id, name or slug. */
+export class SandboxNotFoundError extends HeyvmError {
+  constructor(reference: string) {
+    super("sandbox_not_found", `there is no sandbox ${JSON.stringify(reference.slice(0, 80))}`, {
+      hint: "heyvm list --all",
+      details: { reference },
+    });
+  }
+}
+
+/** A name or slug that another sandbox has. */
+export class NameTakenError extends HeyvmError {
+  constructor(field: "name" | "slug", value: string) {
+    super("name_taken", `${field} ${JSON.stringify(value)} belongs to another sandbox`, {
+      hint: `choose another --${field}, or: heyvm rm ${JSON.stringify(value)}`,
+      details: { field, value },
+    });
+  }
+}
+
+/** The status that users see. */
+export function statusOf(sandbox: LiveSandbox): SandboxStatus {
+  return sandbox.unreachable === undefined ? sandbox.record.status : "unknown";
+}
+
+export function createSandboxRegistry(): SandboxRegistry {
+  const byId = new Map<string, LiveSandbox>();
+  const reserved = new Set<NameReservation>();
+  const holders = (): { name: string; slug: string }[] => [
+    ...[...byId.values()].map(({ record }) => record.spec),
+    ...reserved,
+  ];
+  const isTaken = (text: string): boolean =>
+    holders().some(({ name, slug }) => name === text || slug === text);
+
+  return {
+    list: () => [...byId.values()],
+    find: (id) => byId.get(id),
+    resolve(reference) {
+      const exact = byId.get(reference);
+      if (exact !== undefined) return exact;
+      const all = [...byId.values()];
+      const named = all.filter(({ record: { spec } }) => spec.name === reference || spec.slug === reference);
+      if (named[0] !== undefined) return onlyOne(reference, named);
+      const prefixed =
+        reference.length < 2 ? [] : all.filter(({ record }) => hasPrefix(record.id, reference));
+      return onlyOne(reference, prefixed);
+    },
+    reserve({ name, slug, slugGiven }) {
+      if (isTaken(name)) throw new NameTakenError("name", name);
+      if (slugGiven && isTaken(slug)) throw new NameTakenError("slug", slug);
+      const reservation: NameReservation = {
+        name,
+        slug: slugGiven ? slug : freeSlug(slug, isTaken),
+        release: () => reserved.delete(reservation),
+      };
+      reserved.add(reservation);
+      return reservation;
+    },
+    add(record, session, damaged = false) {
+      const sandbox: LiveSandbox = {
+        record,
+        lock: createLock(),
+        session,
+        unreachable: undefined,
+        damaged,
+        creating: undefined,
+        ports: undefined,
+        cpuSample: undefined,
+      };
+      byId.set(record.id, sandbox);
+      return sandbox;
+    },
+    delete: (id) => void byId.delete(id),
+  };
+}
+
+function hasPrefix(id: string, prefix: string): boolean {
+  return id.startsWith(prefix) || id.slice("sb-".length).startsWith(prefix);
+}
+
+function onlyOne(reference: string, found: readonly LiveSandbox[]): LiveSandbox {
+  const [first, second] = found;
+  if (first === undefined) throw new SandboxNotFoundError(reference);
+  if (second === undefined) return first;
+  const ids = found.map(({ record }) => record.id);
+  throw new HeyvmError(
+    "ambiguous_reference",
+    `${JSON.stringify(reference)} may mean any of ${ids.join(", ")}`,
+    { hint: "give more of the id", details: { reference, ids } },
+  );
+}

@@ -1,0 +1,49 @@
+/** Removes a sandbox and everything of it. */
+import { disconnect } from "./changes.ts";
+import type { SandboxContext } from "./context.ts";
+import { backendOf } from "./machine.ts";
+import type { LiveSandbox } from "./registry.ts";
+
+/** Idempotent. A create that is under way is ended first. Once begun, a removal is finished, if need be by the next daemon. */
+export async function removeSandbox(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<void> {
+  const { id } = sandbox.record;
+  sandbox.creating?.abort();
+  await sandbox.lock.run(
+    "removing the sandbox",
+    async () => {
+      if (context.registry.find(id) !== sandbox) return;
+      context.deadlines.disarm(id);
+      await disconnect(sandbox);
+      if (!sandbox.damaged) {
+        sandbox.record = { ...sandbox.record, removing: true };
+        await context.records.save(sandbox.record);
+      }
+      await destroyMachine(context, sandbox, signal);
+      await context.records.remove(id);
+      context.registry.delete(id);
+      context.log.info({ id }, "sandbox removed");
+    },
+    signal,
+  );
+}
+
+/** Nobody knows which backend a sandbox with a damaged record had, so all are asked. */
+async function destroyMachine(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<void> {
+  const { id } = sandbox.record;
+  if (!sandbox.damaged) {
+    await (await backendOf(context, sandbox)).destroy(id, signal);
+    return;
+  }
+  for (const { backend } of context.backends.opened()) {
+    const { available } = await backend.availability(signal);
+    if (available) await backend.destroy(id, signal);
+  }
+}

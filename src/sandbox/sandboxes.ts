@@ -1,0 +1,102 @@
+/** The sandboxes of one state folder, opened by the one daemon that owns it. */
+import type { ConnectAgent } from "../agent/types.ts";
+import type { StatePaths } from "../config/paths.ts";
+import type { Settings } from "../config/settings.ts";
+import { messageOf } from "../errors/index.ts";
+import { createBackendRegistry, type OpenBackends } from "./backend-registry.ts";
+import { disconnect } from "./changes.ts";
+import type { ImageSource, Log, SandboxContext } from "./context.ts";
+import { createDeadlines } from "./deadlines.ts";
+import { reconcile, refresh } from "./reconcile.ts";
+import { createRecordStore } from "./record-store.ts";
+import { createSandboxRegistry } from "./registry.ts";
+import { removeSandbox } from "./remove.ts";
+
+export interface SandboxesOptions {
+  state: StatePaths;
+  settings: Settings;
+  openBackends: OpenBackends;
+  images: ImageSource;
+  connectAgent: ConnectAgent;
+  log: Log;
+}
+
+export interface OpenSandboxes {
+  context: SandboxContext;
+  /** Whether something will have to be done that only a daemon can do: a deadline, a published port, a create. */
+  needsDaemon(): boolean;
+  /** Ends creates (which undo themselves) and connections; machines go on. */
+  close(): Promise<void>;
+}
+
+const expiryTimeoutMs = 120_000;
+const expiryRetryMs = 60_000;
+
+/** Reads the records and makes them agree with what really exists. */
+export async function openSandboxes(options: SandboxesOptions): Promise<OpenSandboxes> {
+  const shutdown = new AbortController();
+  const registry = createSandboxRegistry();
+  const { log, state, settings } = options;
+  const context: SandboxContext = {
+    state,
+    settings,
+    images: options.images,
+    connectAgent: options.connectAgent,
+    records: createRecordStore(state),
+    registry,
+    deadlines: createDeadlines((id) => void expire(context, id)),
+    backends: createBackendRegistry({
+      open: options.openBackends,
+      defaultUri: settings["libvirt.uri"],
+      permitted: settings.backends,
+      onChange: (_backend, { id }) => void machineChanged(context, id),
+    }),
+    log,
+    shutdown: shutdown.signal,
+  };
+  await reconcile(context);
+  return {
+    context,
+    needsDaemon: () =>
+      context.deadlines.pending > 0 ||
+      registry
+        .list()
+        .some(
+          ({ record, ports }) =>
+            record.status === "provisioning" || (ports !== undefined && record.spec.openPorts.length > 0),
+        ),
+    async close() {
+      shutdown.abort();
+      context.deadlines.close();
+      await Promise.all(
+        registry.list().map(async (sandbox) => {
+          await sandbox.lock.run("leaving", async () => await disconnect(sandbox));
+        }),
+      );
+      await context.backends.close();
+    },
+  };
+}
+
+async function expire(context: SandboxContext, id: string): Promise<void> {
+  const sandbox = context.registry.find(id);
+  if (sandbox === undefined) return;
+  context.log.info({ id }, "time is up");
+  try {
+    await removeSandbox(context, sandbox, AbortSignal.timeout(expiryTimeoutMs));
+  } catch (error) {
+    context.log.error({ id, reason: messageOf(error) }, "an expired sandbox could not be removed");
+    context.deadlines.arm(id, Date.now() + expiryRetryMs);
+  }
+}
+
+async function machineChanged(context: SandboxContext, id: string): Promise<void> {
+  const sandbox = context.registry.find(id);
+  if (sandbox === undefined) return;
+  try {
+    // Asked anew under the lock: an event may be old by then.
+    await refresh(context, sandbox);
+  } catch (error) {
+    context.log.error({ id, reason: messageOf(error) }, "a machine's change of state could not be recorded");
+  }
+}

@@ -1,0 +1,60 @@
+/** One agent session per sandbox: connected when first needed, shared by all, connected anew when it was lost. */
+import type { AgentSession } from "../agent/types.ts";
+import { AbortedError } from "../errors/index.ts";
+
+export interface SessionHolder {
+  /** The session, connected if need be. The signal ends this wait, not the connecting that others wait for, too. */
+  get(signal: AbortSignal): Promise<AgentSession>;
+  /** The session, if there is one now. */
+  current(): AgentSession | undefined;
+  /** Ends the session, or the connecting. The next `get` connects anew. */
+  close(): Promise<void>;
+}
+
+export function createSessionHolder(connect: (signal: AbortSignal) => Promise<AgentSession>): SessionHolder {
+  let pending: { session: Promise<AgentSession>; abort: AbortController } | undefined;
+  let session: AgentSession | undefined;
+
+  const begin = (): Promise<AgentSession> => {
+    const abort = new AbortController();
+    const mine = { session: connect(abort.signal), abort };
+    pending = mine;
+    const forget = (): void => {
+      if (pending === mine) {
+        pending = undefined;
+        session = undefined;
+      }
+    };
+    void mine.session
+      .then(async (connected) => {
+        if (pending === mine) session = connected;
+        return await connected.closed;
+      })
+      .then(forget, forget);
+    return mine.session;
+  };
+
+  return {
+    current: () => session,
+    get: async (signal) => await orAborted(pending?.session ?? begin(), signal),
+    async close() {
+      const closing = pending;
+      pending = undefined;
+      session = undefined;
+      closing?.abort.abort();
+      const connected = await closing?.session.catch(() => undefined);
+      await connected?.close();
+    },
+  };
+}
+
+/** The promise's outcome, or `aborted` when the signal comes first. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const what = "waiting for the sandbox's agent";
+  if (signal.aborted) throw new AbortedError(what, signal.reason);
+  return await new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => reject(new AbortedError(what, signal.reason));
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}

@@ -1,0 +1,59 @@
+/** Starts a stopped sandbox again. */
+import { change, disconnect } from "./changes.ts";
+import type { SandboxContext } from "./context.ts";
+import { setUpGuest } from "./guest-setup.ts";
+import { backendOf, machineSpecOf } from "./machine.ts";
+import { inStep, type Progress } from "./progress.ts";
+import { type LiveSandbox, statusOf } from "./registry.ts";
+import { needsTransition } from "./states.ts";
+import { messageOf } from "../errors/index.ts";
+
+const stopTimeoutMs = 60_000;
+
+/** A running sandbox is a success. When the start fails or is aborted, the sandbox is stopped again. */
+export async function startSandbox(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  progress: Progress,
+): Promise<void> {
+  const whole = { ...progress, signal: AbortSignal.any([progress.signal, context.shutdown]) };
+  await sandbox.lock.run(
+    "starting the sandbox",
+    async () => {
+      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "start")) return;
+      await startMachine(context, sandbox, whole);
+    },
+    whole.signal,
+  );
+}
+
+/** The caller holds the lock and knows that there is something to start. */
+export async function startMachine(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  progress: Progress,
+): Promise<void> {
+  const { id } = sandbox.record;
+  const backend = await backendOf(context, sandbox);
+  try {
+    const started = await inStep(
+      progress,
+      { id: "machine", title: `Starting the machine (${backend.name})` },
+      async () => await backend.start(machineSpecOf(sandbox.record), progress),
+    );
+    for (const warning of started.warnings) progress.onWarning(warning);
+    await setUpGuest(context, sandbox, started, progress, false);
+    progress.signal.throwIfAborted();
+    await change(context, sandbox, { status: "running", startedAtMs: Date.now(), errorMessage: undefined });
+  } catch (error) {
+    await disconnect(sandbox);
+    await backend.stop(id, AbortSignal.timeout(stopTimeoutMs)).catch((cause: unknown) => {
+      context.log.error(
+        { id, reason: messageOf(cause) },
+        "a machine whose start failed could not be stopped",
+      );
+    });
+    await change(context, sandbox, { status: "stopped", startedAtMs: null });
+    throw error;
+  }
+}

@@ -1,0 +1,67 @@
+/** What is shown of a sandbox: its record, and how it is doing right now. */
+import type { GuestStatistics } from "../agent/types.ts";
+import type { SandboxContext } from "./context.ts";
+import type { SandboxRecord, SandboxStatus } from "./record.ts";
+import { refresh } from "./reconcile.ts";
+import { type LiveSandbox, statusOf } from "./registry.ts";
+import { needsTransition } from "./states.ts";
+
+export interface SandboxView {
+  record: SandboxRecord;
+  status: SandboxStatus;
+  errorMessage: string | undefined;
+  uptimeSeconds: number | undefined;
+  /** Per cent of the sandbox's CPUs. */
+  cpuUsagePercent: number | undefined;
+  memoryUsedBytes: number | undefined;
+}
+
+/** A list must not wait for a guest that has hung itself up. */
+const glanceTimeoutMs = 1500;
+const statisticsTimeoutMs = 10_000;
+
+/** Never fails: what cannot be known is absent. */
+export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
+  if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
+  const status = statusOf(sandbox);
+  const { record } = sandbox;
+  const signal = AbortSignal.timeout(glanceTimeoutMs);
+  const glance =
+    status === "running" ? await takeStatistics(sandbox, signal).catch(() => undefined) : undefined;
+  return {
+    record,
+    status,
+    errorMessage: sandbox.unreachable ?? record.errorMessage,
+    uptimeSeconds: record.startedAtMs === null ? undefined : secondsSince(record.startedAtMs),
+    cpuUsagePercent: glance?.cpuUsagePercent,
+    memoryUsedBytes: glance && glance.guest.memoryTotalBytes - glance.guest.memoryAvailableBytes,
+  };
+}
+
+/** The guest's own numbers, not to be trusted. The sandbox must be running. */
+export async function sandboxStatistics(
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<{ guest: GuestStatistics; cpuUsagePercent: number | undefined }> {
+  needsTransition(sandbox.record.id, statusOf(sandbox), "use");
+  return await takeStatistics(sandbox, AbortSignal.any([signal, AbortSignal.timeout(statisticsTimeoutMs)]));
+}
+
+async function takeStatistics(
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<{ guest: GuestStatistics; cpuUsagePercent: number | undefined }> {
+  const agent = await sandbox.session.get(signal);
+  const guest = await agent.statistics({ signal });
+  const now = { cpuSeconds: guest.cpuSeconds, atMs: Date.now() };
+  const before = sandbox.cpuSample ?? { cpuSeconds: 0, atMs: now.atMs - guest.uptimeSeconds * 1000 };
+  sandbox.cpuSample = now;
+  const passedSeconds = (now.atMs - before.atMs) / 1000;
+  if (passedSeconds <= 0) return { guest, cpuUsagePercent: undefined };
+  const share = (now.cpuSeconds - before.cpuSeconds) / (passedSeconds * sandbox.record.spec.cpus);
+  return { guest, cpuUsagePercent: Math.min(100, Math.max(0, Math.round(share * 1000) / 10)) };
+}
+
+function secondsSince(momentMs: number): number {
+  return Math.max(0, Math.floor((Date.now() - momentMs) / 1000));
+}
