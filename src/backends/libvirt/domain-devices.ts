@@ -58,37 +58,28 @@ export function networkDevice(
   network: NetworkShape,
   x86: boolean,
 ): { interface?: Element | undefined; commandLine?: Element | undefined } {
-  switch (network.kind) {
-    case "none":
-      return {};
-    case "slirp":
-      return {
-        interface: {
-          "@type": "user",
-          mac: { "@address": network.macAddress },
-          model: { "@type": "virtio" },
-        },
-      };
-    case "passt": {
-      // libvirt 9 can start passt itself but not without its way to the host's loopback, hence a passt of our own.
-      const netdev = {
-        type: "stream",
-        id: "heyvm0",
-        server: false,
-        addr: { type: "unix", path: network.socketPath },
-      };
-      const device = {
-        driver: "virtio-net-pci",
-        netdev: "heyvm0",
-        mac: network.macAddress,
-        // libvirt counts slots of the root bus from 1 and does not know of this device: a slot far away.
-        bus: "pcie.0",
-        addr: x86 ? "0x18" : "0x1c",
-      };
-      const args = ["-netdev", JSON.stringify(netdev), "-device", JSON.stringify(device)];
-      return { commandLine: { "qemu:arg": args.map((value) => ({ "@value": value })) } };
-    }
+  if (network.kind === "none") return {};
+  if (network.kind === "slirp") {
+    const mac = { "@address": network.macAddress };
+    return { interface: { "@type": "user", mac, model: { "@type": "virtio" } } };
   }
+  // libvirt 9 can start passt itself but not without its way to the host's loopback, hence a passt of our own.
+  const netdev = {
+    type: "stream",
+    id: "heyvm0",
+    server: false,
+    addr: { type: "unix", path: network.socketPath },
+  };
+  const device = {
+    driver: "virtio-net-pci",
+    netdev: "heyvm0",
+    mac: network.macAddress,
+    // libvirt counts slots of the root bus from 1 and does not know of this device: a slot far away.
+    bus: "pcie.0",
+    addr: x86 ? "0x18" : "0x1c",
+  };
+  const args = ["-netdev", JSON.stringify(netdev), "-device", JSON.stringify(device)];
+  return { commandLine: { "qemu:arg": args.map((value) => ({ "@value": value })) } };
 }
 
 /** A serial console for people (`virsh console`) whose output is also kept. */

@@ -1,19 +1,51 @@
 /** What a domain carries about itself, so that it is found again after the daemon died and people know whose it is. */
-import { XMLParser } from "fast-xml-parser";
+import { z } from "zod";
 
-import type { MachineSpec } from "../backend.ts";
+import { attributeOf, elementsAt, parseXml, textOf } from "./xml.ts";
 
-/** Namespace of our element in `<metadata>`. */
+/** Namespace of our element in `<metadata>`; its last part is the version of what is in it. */
 export const metadataNamespace = "https://heyvm.dev/xmlns/libvirt/machine/1";
 
-/** Identifies a process for as long as its host is up. */
-export interface ProcessMark {
-  host: string;
-  bootId: string;
-  pid: number;
+const machineSpec = z.object({
+  id: z.string(),
+  name: z.string(),
+  type: z.enum(["shell", "python", "node"]),
+  image: z
+    .object({
+      reference: z.string(),
+      path: z.string(),
+      format: z.enum(["qcow2", "raw"]),
+      virtualSizeBytes: z.number(),
+      fingerprint: z.string(),
+      architecture: z.enum(["x86_64", "aarch64"]),
+    })
+    .optional(),
+  cpus: z.number(),
+  memoryBytes: z.number(),
+  diskBytes: z.number().optional(),
+  mounts: z.array(z.object({ hostPath: z.string(), guestPath: z.string(), readOnly: z.boolean() })),
+  network: z.boolean(),
+});
+
+const processMark = z.object({
+  host: z.string(),
+  bootId: z.string(),
+  pid: z.number(),
   /** Field 22 of `/proc/<pid>/stat`: tells a process from a later one with the same id. */
-  startTicks: string;
-}
+  startTicks: z.string(),
+});
+
+/** Identifies a process for as long as its host is up. */
+export type ProcessMark = z.infer<typeof processMark>;
+
+const sandboxData = z.object({ spec: machineSpec });
+
+const preparationData = z.object({
+  key: z.string(),
+  build: z.string(),
+  /** Who prepares. When this process is gone, so is the point of the machine. */
+  maker: processMark,
+});
 
 interface CommonMetadata {
   /** `sb-…` or `preparing-…` */
@@ -22,21 +54,8 @@ interface CommonMetadata {
   owner: string;
 }
 
-export interface SandboxMetadata extends CommonMetadata {
-  kind: "sandbox";
-  spec: MachineSpec;
-  /** Socket of the passt that serves the machine's network. */
-  passtSocket?: string | undefined;
-}
-
-export interface PreparationMetadata extends CommonMetadata {
-  kind: "preparation";
-  key: string;
-  build: string;
-  /** Who prepares. When this process is gone, so is the point of the machine. */
-  maker: ProcessMark;
-}
-
+export type SandboxMetadata = CommonMetadata & { kind: "sandbox" } & z.infer<typeof sandboxData>;
+export type PreparationMetadata = CommonMetadata & { kind: "preparation" } & z.infer<typeof preparationData>;
 export type DomainMetadata = SandboxMetadata | PreparationMetadata;
 
 /** The children of `<metadata>`, for the XML builder. */
@@ -53,41 +72,30 @@ export function metadataElement(metadata: DomainMetadata): Record<string, unknow
   };
 }
 
-const parser = new XMLParser({
-  ignoreAttributes: false,
-  attributeNamePrefix: "@",
-  parseTagValue: false,
-  parseAttributeValue: false,
-});
-
 /** Reads our element back from a domain's XML; `undefined` for a domain that is not ours or that somebody has edited. */
 export function readMetadata(domainXml: string): DomainMetadata | undefined {
-  const machine = child(child(child(parser.parse(domainXml), "domain"), "metadata"), "heyvm:machine");
-  const data = machine?.["heyvm:data"];
-  if (machine === undefined || typeof data !== "string") return undefined;
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(data);
-  } catch {
-    return undefined;
+  const [machine] = elementsAt(parseXml(domainXml), "domain", "metadata", "heyvm:machine");
+  const id = attributeOf(machine, "id");
+  const owner = attributeOf(machine, "owner");
+  const kind = attributeOf(machine, "kind");
+  if (id === undefined || owner === undefined) return undefined;
+  const json = parseJson(textOf(machine, "heyvm:data"));
+  if (kind === "sandbox") {
+    const data = sandboxData.safeParse(json);
+    return data.success ? { kind, id, owner, ...data.data } : undefined;
   }
-  const { "@id": id, "@kind": kind, "@owner": owner } = machine;
-  if (typeof id !== "string" || typeof owner !== "string" || typeof parsed !== "object" || parsed === null) {
-    return undefined;
-  }
-  if (kind === "sandbox" && "spec" in parsed) {
-    // Written by `metadataElement` under this namespace's version.
-    return { ...(parsed as Omit<SandboxMetadata, keyof CommonMetadata>), kind, id, owner };
-  }
-  if (kind === "preparation" && "maker" in parsed) {
-    return { ...(parsed as Omit<PreparationMetadata, keyof CommonMetadata>), kind, id, owner };
+  if (kind === "preparation") {
+    const data = preparationData.safeParse(json);
+    return data.success ? { kind, id, owner, ...data.data } : undefined;
   }
   return undefined;
 }
 
-function child(node: unknown, name: string): Record<string, unknown> | undefined {
-  if (typeof node !== "object" || node === null) return undefined;
-  // An object from the XML parser: its keys are element and attribute names.
-  const value = (node as Record<string, unknown>)[name];
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+/** Parses JSON that somebody may have damaged. */
+export function parseJson(text: string | undefined): unknown {
+  try {
+    return text === undefined ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,0 +1,133 @@
+/** The files that a prepared disk gets: the agent, its service under either init system, and what runs at boot. */
+import { readFile } from "node:fs/promises";
+
+import { agentChannel } from "./names.ts";
+
+export interface GuestFile {
+  path: string;
+  mode: number;
+  content: string;
+}
+
+const folder = "/usr/local/lib/heyvm";
+
+/** Installs and starts the service; runs in the guest's first boot, long before cloud-init is done. */
+export const installScriptPath = `${folder}/install.sh`;
+
+/** `-I -S`: neither the environment nor site packages can change what the agent imports. */
+const agentCommand = `/usr/bin/python3 -IS ${folder}/agent.py`;
+
+const systemdUnit = `[Unit]
+Description=heyvm agent
+# As early as commands can run: not after basic.target, which waits for much that a sandbox does not need.
+DefaultDependencies=no
+BindsTo=dev-virtio\\x2dports-${agentChannel}.device
+After=dev-virtio\\x2dports-${agentChannel}.device local-fs.target systemd-tmpfiles-setup.service
+Conflicts=shutdown.target
+Before=shutdown.target
+IgnoreOnIsolate=yes
+StartLimitIntervalSec=0
+
+[Service]
+ExecStartPre=-${folder}/grow-root.sh
+ExecStart=${agentCommand}
+Environment=HOME=/root LANG=C.UTF-8
+Restart=always
+RestartSec=1
+# A command that runs out of memory must not take the agent with it.
+OOMPolicy=continue
+TasksMax=infinity
+Delegate=yes
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+const openrcService = `#!/sbin/openrc-run
+description="heyvm agent"
+supervisor=supervise-daemon
+command=/usr/bin/python3
+command_args="-IS ${folder}/agent.py"
+respawn_delay=1
+respawn_max=0
+
+depend() {
+  need localmount
+  after bootmisc modules
+}
+
+start_pre() {
+  modprobe -q virtio_console || true
+  ${folder}/grow-root.sh || true
+}
+`;
+
+/** Makes the root file system as large as the disk. Without a change of the disk it ends without starting a program. */
+const growRootScript = `#!/bin/sh
+# Grows the root partition and its file system to the end of the disk, after the disk has become larger.
+set -eu
+while read -r _ _ device _ target rest; do
+  [ "$target" = / ] && break
+done < /proc/self/mountinfo
+rest="\${rest#* - }"
+type="\${rest%% *}"
+node="/sys/dev/block/$device"
+[ -e "$node/size" ] || exit 0
+disk="$node"
+[ -e "$node/partition" ] && disk="$node/.."
+read -r sectors < "$disk/size"
+stamp=/var/lib/heyvm/disk-sectors
+seen=
+[ -e "$stamp" ] && read -r seen < "$stamp"
+[ "$seen" = "$sectors" ] && exit 0
+name=$(sed -n 's/^DEVNAME=//p' "$node/uevent")
+if [ -e "$node/partition" ]; then
+  read -r number < "$node/partition"
+  whole=$(sed -n 's/^DEVNAME=//p' "$disk/uevent")
+  if command -v growpart > /dev/null; then
+    growpart "/dev/$whole" "$number" || [ $? -eq 1 ]
+  else
+    echo ', +' | sfdisk --quiet --no-reread --force -N "$number" "/dev/$whole"
+    partx -u "/dev/$whole"
+  fi
+fi
+case "$type" in
+  ext*) resize2fs "/dev/$name" ;;
+  xfs) xfs_growfs / ;;
+  btrfs) btrfs filesystem resize max / ;;
+esac
+mkdir -p /var/lib/heyvm
+echo "$sectors" > "$stamp"
+`;
+
+const installScript = `#!/bin/sh
+# Enables and starts the agent's service under the init system that is there.
+set -eu
+modprobe -q virtio_console || true
+mkdir -p /workspace
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl enable heyvm-agent.service
+  systemctl start --no-block heyvm-agent.service
+elif command -v rc-update > /dev/null; then
+  rc-update add heyvm-agent boot
+  # Without its dependencies: OpenRC is in the middle of its own run.
+  rc-service --nodeps heyvm-agent start
+else
+  echo "heyvm: neither systemd nor OpenRC runs here" >&2
+  exit 1
+fi
+`;
+
+/** All files for a guest. Which init system it has shows only inside, so both services go in. */
+export async function guestFiles(): Promise<GuestFile[]> {
+  // The same depth from `src/` and from `dist/`.
+  const agent = await readFile(new URL("../../../guest/agent.py", import.meta.url), "utf8");
+  return [
+    { path: `${folder}/agent.py`, mode: 0o755, content: agent },
+    { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },
+    { path: installScriptPath, mode: 0o755, content: installScript },
+    { path: "/etc/systemd/system/heyvm-agent.service", mode: 0o644, content: systemdUnit },
+    { path: "/etc/init.d/heyvm-agent", mode: 0o755, content: openrcService },
+  ];
+}

@@ -1,0 +1,152 @@
+/** What the preparation has the agent run in the guest, as POSIX shell. */
+import type { SandboxType } from "../backend.ts";
+
+/** Succeeds when the type's runtime is there. */
+export const probeScripts: Record<SandboxType, string> = {
+  shell: "exit 0",
+  python: "python3 -c 'import ensurepip, pip, venv'",
+  node: "command -v node && command -v npm",
+};
+
+const packages = {
+  python: { apt: "python3 python3-pip python3-venv", apk: "python3 py3-pip", dnf: "python3 python3-pip" },
+  node: { apt: "nodejs npm", apk: "nodejs npm", dnf: "nodejs npm" },
+};
+
+/** Installs the type's runtime with the distribution's package manager; needs a network. */
+export function installRuntimeScript(type: Exclude<SandboxType, "shell">): string {
+  const { apt, apk, dnf } = packages[type];
+  return `set -eu
+if command -v apt-get; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -o Acquire::Retries=3 update
+  apt-get install -y --no-install-recommends ${apt}
+  apt-get clean
+elif command -v apk; then
+  apk add --no-cache ${apk}
+elif command -v dnf; then
+  dnf install -y ${dnf}
+  dnf clean all
+else
+  echo "no package manager that heyvm knows (apt, apk, dnf)" >&2
+  exit 1
+fi
+`;
+}
+
+/** Lets any network card come up by DHCP, whichever network manager the image has; NetworkManager does so by itself. */
+export const networkScript = `set -eu
+if command -v netplan > /dev/null; then
+  rm -f /etc/netplan/50-cloud-init.yaml
+  umask 077
+  cat > /etc/netplan/60-heyvm.yaml <<'END'
+network:
+  version: 2
+  ethernets:
+    heyvm:
+      match: {name: "e*"}
+      dhcp4: true
+      dhcp6: true
+      dhcp-identifier: mac
+      optional: true
+END
+elif [ -d /etc/systemd/network ] && systemctl is-enabled --quiet systemd-networkd; then
+  cat > /etc/systemd/network/20-heyvm.network <<'END'
+[Match]
+Name=e*
+[Link]
+RequiredForOnline=no
+[Network]
+DHCP=yes
+[DHCPv4]
+ClientIdentifier=mac
+END
+elif [ -e /etc/network/interfaces ]; then
+  rm -f /etc/network/interfaces.d/50-cloud-init
+  if [ -e /etc/alpine-release ]; then cards=eth0; else cards='/e*'; fi
+  {
+    printf 'source-directory /etc/network/interfaces.d\\n\\nauto lo\\niface lo inet loopback\\n\\n'
+    if [ "$cards" = eth0 ]; then
+      printf 'auto eth0\\niface eth0 inet dhcp\\n'
+    else
+      printf 'allow-hotplug /e*/=heyvm\\niface heyvm inet dhcp\\n'
+    fi
+  } > /etc/network/interfaces
+fi
+`;
+
+/**
+ * Units that cost boot time or wake the guest later and that no sandbox needs. Names that an image does not have are
+ * harmless: masking makes a link only.
+ */
+const unneededUnits = [
+  "apport.service",
+  "apt-daily.service",
+  "apt-daily.timer",
+  "apt-daily-upgrade.service",
+  "apt-daily-upgrade.timer",
+  "apt-news.service",
+  "dpkg-db-backup.timer",
+  "e2scrub_all.timer",
+  "e2scrub_reap.service",
+  "esm-cache.service",
+  "fstrim.timer",
+  "fwupd.service",
+  "fwupd-refresh.timer",
+  "grub-common.service",
+  "grub-initrd-fallback.service",
+  "man-db.timer",
+  "ModemManager.service",
+  "motd-news.timer",
+  "multipathd.service",
+  "multipathd.socket",
+  "networkd-dispatcher.service",
+  "NetworkManager-wait-online.service",
+  "pollinate.service",
+  "secureboot-db.service",
+  "snapd.service",
+  "snapd.seeded.service",
+  "snapd.socket",
+  "systemd-networkd-wait-online.service",
+  "systemd-pstore.service",
+  "ua-timer.timer",
+  "ubuntu-advantage.service",
+  "unattended-upgrades.service",
+  "update-notifier-download.timer",
+];
+
+/** Turns a guest that was set up into one that clones can be made of. The last thing that runs in it. */
+export const settleScript = `set -eu
+# cloud-init has done its work; clones need no seed.
+touch /etc/cloud/cloud-init.disabled
+if [ -d /run/systemd/system ]; then
+  for unit in ${unneededUnits.join(" ")}; do
+    ln -sf /dev/null "/etc/systemd/system/$unit"
+  done
+elif command -v rc-update > /dev/null; then
+  for service in cloud-init-ds-identify cloud-init-local cloud-init cloud-config cloud-final cloud-init-hotplugd; do
+    rc-update -a del "$service" > /dev/null 2>&1 || true
+  done
+fi
+
+# Nobody sits before the boot menu.
+[ -w /boot/grub/grub.cfg ] && sed -i 's/set timeout=[1-9][0-9]*/set timeout=0/' /boot/grub/grub.cfg
+if [ -d /etc/default/grub.d ]; then echo 'GRUB_TIMEOUT=0' > /etc/default/grub.d/60-heyvm.cfg; fi
+[ -w /boot/extlinux.conf ] && sed -i 's/^TIMEOUT .*/TIMEOUT 1/' /boot/extlinux.conf
+
+# What must differ between clones.
+rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /var/lib/systemd/random-seed /var/lib/misc/openrc-random-seed
+[ -e /etc/machine-id ] && : > /etc/machine-id
+[ -f /var/lib/dbus/machine-id ] && ! [ -L /var/lib/dbus/machine-id ] && rm -f /var/lib/dbus/machine-id
+
+# The disk's size as it is, so that a clone of the same size does not look for room to grow.
+mkdir -p /var/lib/heyvm /workspace
+while read -r _ _ device _ target _; do
+  [ "$target" = / ] && break
+done < /proc/self/mountinfo
+disk="/sys/dev/block/$device"
+[ -e "$disk/partition" ] && disk="$disk/.."
+if [ -e "$disk/size" ]; then cat "$disk/size" > /var/lib/heyvm/disk-sectors; fi
+if command -v fstrim > /dev/null; then fstrim / || true; fi
+sync
+`;

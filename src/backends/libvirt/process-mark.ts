@@ -1,0 +1,42 @@
+/** Tells whether the process that left something behind is still there. */
+import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+
+import type { ProcessMark } from "./domain-metadata.ts";
+
+/** Changes with each boot of this host; empty where the system does not tell. */
+export async function hostBootId(): Promise<string> {
+  return (await readText("/proc/sys/kernel/random/boot_id")).trim();
+}
+
+/** The mark of this process. */
+export async function markOfThisProcess(): Promise<ProcessMark> {
+  return {
+    host: hostname(),
+    bootId: await hostBootId(),
+    pid: process.pid,
+    startTicks: await startTicks(process.pid),
+  };
+}
+
+/** Whether the marked process lives. A process of another host cannot be seen from here and counts as alive. */
+export async function isAlive(mark: ProcessMark): Promise<boolean> {
+  if (mark.host !== hostname()) return true;
+  if (mark.bootId !== (await hostBootId())) return false;
+  const ticks = await startTicks(mark.pid);
+  return ticks !== "" && ticks === mark.startTicks;
+}
+
+/** Field 22 of `/proc/<pid>/stat`; the second field may hold spaces and parentheses. */
+async function startTicks(pid: number): Promise<string> {
+  const stat = await readText(`/proc/${pid}/stat`);
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch {
+    return "";
+  }
+}

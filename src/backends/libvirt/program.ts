@@ -1,0 +1,35 @@
+/** Programs on this host. */
+import { execFile } from "node:child_process";
+import { access, constants } from "node:fs/promises";
+import { delimiter, isAbsolute, join } from "node:path";
+import { promisify } from "node:util";
+
+/** Where a program is: as it stands when absolute, else in PATH and in the `sbin` folders that an ordinary user's PATH leaves out. */
+export async function findProgram(name: string): Promise<string | undefined> {
+  const folders = isAbsolute(name)
+    ? ["/"]
+    : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
+  for (const folder of folders) {
+    const path = join(folder, name);
+    try {
+      await access(path, constants.X_OK);
+      return path;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}
+
+/** First line of `program --version`; `undefined` when it cannot be run. */
+export async function programVersion(program: string, signal: AbortSignal): Promise<string | undefined> {
+  const path = await findProgram(program);
+  if (path === undefined) return undefined;
+  try {
+    const { stdout } = await promisify(execFile)(path, ["--version"], { signal, timeout: 10_000 });
+    return stdout.split("\n")[0];
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
