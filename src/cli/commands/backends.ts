@@ -1,0 +1,35 @@
+import type { Command } from "commander";
+
+import type { BackendInfo } from "../../sdk/index.ts";
+import { createInvocation } from "../invocation.ts";
+
+export function define(command: Command): void {
+  command.action(async () => {
+    const invocation = createInvocation(command);
+    const { style } = invocation;
+    const backends = await (await invocation.connect()).backends({ signal: invocation.signal });
+    if (invocation.json) {
+      invocation.printJson(backends);
+      return;
+    }
+    invocation.printTable<BackendInfo>(
+      [
+        { title: "NAME", value: (backend) => (backend.default ? `${backend.name} (default)` : backend.name) },
+        {
+          title: "AVAILABLE",
+          value: ({ available }) => (available ? "yes" : "no"),
+          paint: (cell, { available }) => (available ? style.green : style.red)(cell),
+        },
+        { title: "PAUSE", value: ({ pausable }) => (pausable ? "yes" : "no") },
+        {
+          title: "DESCRIPTION",
+          value: ({ description, reason }) =>
+            reason === undefined ? description : `${description}: ${reason}`,
+          flexible: true,
+        },
+      ],
+      backends,
+    );
+    for (const { name, hint } of backends) if (hint !== undefined) invocation.note(`${name}: ${hint}`);
+  });
+}

@@ -1,0 +1,28 @@
+import { type Command, Option } from "commander";
+
+import { parseImage } from "../arguments/image.ts";
+import { createInvocation } from "../invocation.ts";
+import { printImage, withProgress } from "../with-progress.ts";
+
+export function define(command: Command): void {
+  command
+    .argument("<image>", "name or URL; see `heyvm images supported`", parseImage)
+    .addOption(new Option("--force", "download it again, also when it is there"))
+    .addHelpText(
+      "after",
+      `
+The download is checked against the publisher's checksums before it may be used; one that was broken off goes on where
+it stopped.
+
+Example:
+  heyvm pull debian:12`,
+    )
+    .action(async (image: string, flags: { force?: boolean }) => {
+      const invocation = createInvocation(command);
+      const { images } = await invocation.connect();
+      printImage(
+        invocation,
+        await withProgress(invocation, (options) => images.pull(image, { ...options, ...flags })),
+      );
+    });
+}

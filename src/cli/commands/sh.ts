@@ -1,0 +1,76 @@
+import { pipeline } from "node:stream/promises";
+
+import type { Command } from "commander";
+
+import { environmentOption, type KeyValues } from "../arguments/key-value.ts";
+import { runAttached } from "../attached-command.ts";
+import { createEscapeFilter } from "../escape-keys.ts";
+import { setExitCode } from "../exit-code.ts";
+import { exitCodeOfSignal } from "../interruption.ts";
+import { createInvocation, type Invocation } from "../invocation.ts";
+import type { Sandbox } from "../../sdk/index.ts";
+import { enterRawMode, followTerminalSize, terminalSize } from "../terminal.ts";
+
+interface ShellFlags {
+  cwd?: string;
+  user?: string;
+  env?: KeyValues;
+}
+
+export function define(command: Command): void {
+  command
+    .argument("<id>", "sandbox")
+    .option("--cwd <path>", "where it begins; default: the sandbox's working directory")
+    .option("--user <user>", "as whom: name or number; default: root")
+    .addOption(
+      environmentOption("-e, --env <name[=value]>", "environment variable, or one to pass on; repeats"),
+    )
+    .addHelpText(
+      "after",
+      `
+Leave with exit or Ctrl-D; when the guest doesn't answer any more, with ~. at the beginning of a line.
+Without a terminal on stdin, sh reads its commands from there:  heyvm sh web < script.sh`,
+    )
+    .action(async (id: string, flags: ShellFlags) => {
+      const invocation = createInvocation(command);
+      const heyvm = await invocation.connect();
+      const sandbox = await heyvm.sandboxes.get(id, { signal: invocation.signal });
+      setExitCode(
+        process.stdin.isTTY
+          ? await interactive(invocation, sandbox, flags)
+          : await scripted(invocation, sandbox, flags),
+      );
+    });
+}
+
+async function interactive(invocation: Invocation, sandbox: Sandbox, flags: ShellFlags): Promise<number> {
+  const term = process.env["TERM"];
+  const env = { ...(term === undefined ? {} : { TERM: term }), ...flags.env };
+  await using shell = await sandbox.shell({ ...flags, env, ...terminalSize(), signal: invocation.signal });
+  let left: number | undefined;
+  const leave = (exitCode: number): void => {
+    left = exitCode;
+    shell.close();
+  };
+  using _signals = invocation.interruption.takeOver((signal) => leave(exitCodeOfSignal(signal)));
+  using raw = enterRawMode();
+  using _size = followTerminalSize((size) => shell.resize(size));
+  const keys = createEscapeFilter(() => leave(1));
+  // Ends when the shell does: that is no failure of the typing.
+  void pipeline(process.stdin, keys, shell.input).catch(() => undefined);
+  const shown = pipeline(shell.output, process.stdout, { end: false }).catch(() => undefined);
+  try {
+    const exitCode = await shell.exit;
+    await shown;
+    return left ?? exitCode;
+  } catch (error) {
+    raw.resetModes();
+    if (left !== undefined) return left;
+    throw error;
+  }
+}
+
+/** `heyvm sh ID < script`: a shell on pipes. */
+async function scripted(invocation: Invocation, sandbox: Sandbox, flags: ShellFlags): Promise<number> {
+  return await runAttached(invocation, sandbox, ["sh"], { ...flags, tty: false, stdin: true });
+}

@@ -1,0 +1,31 @@
+import { HeyvmError } from "../../errors/index.ts";
+import { errnoOf, messageOf } from "../../errors/thrown.ts";
+
+/** A path on this machine that can't be read or written. */
+export class LocalPathError extends HeyvmError {
+  constructor(path: string, doing: string, cause: unknown) {
+    const errno = errnoOf(cause);
+    const code =
+      errno === "ENOENT"
+        ? "path_not_found"
+        : errno === "ENOSPC"
+          ? "disk_full"
+          : errno === "EACCES" || errno === "EPERM"
+            ? "permission_denied"
+            : "invalid_argument";
+    super(code, `cannot ${doing} ${path}: ${messageOf(cause)}`, { cause, details: { path, errno } });
+  }
+}
+
+/** The guest named a file in a way that no honest file system does. */
+export class GuestNameError extends HeyvmError {
+  constructor(folder: string, name: string) {
+    super(
+      "guest_misbehaved",
+      `the guest lists a file called ${JSON.stringify(name)} in ${folder}: nothing was copied`,
+      {
+        details: { folder, name },
+      },
+    );
+  }
+}

@@ -1,0 +1,175 @@
+/** From a sandbox to this machine. What the guest says of its files is not trusted: names, links and modes are checked. */
+import { createWriteStream } from "node:fs";
+import { chmod, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { basename, dirname, join, posix, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+
+import { HeyvmError } from "../../errors/index.ts";
+import { errnoOf } from "../../errors/thrown.ts";
+import type { FileStatus, Sandbox } from "../../sdk/index.ts";
+import type { Invocation } from "../invocation.ts";
+import { GuestNameError, LocalPathError } from "./copy-errors.ts";
+import { inParallel } from "./in-parallel.ts";
+import { createMeter, type Meter } from "./meter.ts";
+
+interface Entry {
+  guest: FileStatus;
+  local: string;
+}
+
+const filesAtOnce = 4;
+const longestLinkChain = 16;
+/** A guest can list for ever; nobody copies more than this by hand. */
+const mostEntries = 1_000_000;
+/** The guest's setuid and setgid bits have no business here. */
+const permissionBits = 0o777;
+
+/** Copies a file, or a folder with all that is in it; permissions and links are kept. */
+export async function download(
+  invocation: Invocation,
+  sandbox: Sandbox,
+  wanted: string,
+  destination: string,
+): Promise<Meter> {
+  const { signal } = invocation;
+  const source = posix.resolve(sandbox.info.workingDirectory, wanted);
+  const status = await statFollowing(sandbox, source, signal);
+  const target = await resolveTarget(destination, wanted, source);
+  const entries =
+    status.type === "directory"
+      ? await walk(sandbox, status, target, signal)
+      : [{ guest: status, local: target }];
+  const files = entries.filter(({ guest }) => guest.type === "file");
+  const total = files.reduce((sum, { guest }) => sum + guest.sizeBytes, 0);
+  using meter = createMeter(invocation, `Copying from ${sandbox.name}:${source}`, total);
+  const folders = entries.filter(({ guest }) => guest.type === "directory");
+  // Writable for us while it is filled.
+  for (const { local } of folders) await here(local, "make", () => makeFolder(local, local === target));
+  await inParallel(files, filesAtOnce, (entry) => fetchFile(sandbox, entry, meter, signal));
+  for (const entry of entries.filter(({ guest }) => guest.type === "symlink")) {
+    await makeLink(entry);
+    meter.fileDone();
+  }
+  for (const { local, guest } of folders.toReversed()) {
+    await here(local, "set the mode of", () => chmod(local, guest.mode & permissionBits));
+  }
+  for (const { guest } of entries.filter(({ guest }) => guest.type === "other")) {
+    invocation.note(
+      `${invocation.errorStyle.yellow("warning:")} ${guest.path} is no file, folder or link: left out`,
+    );
+  }
+  return meter;
+}
+
+/** Copies a file to stdout. */
+export async function downloadToStream(
+  invocation: Invocation,
+  sandbox: Sandbox,
+  wanted: string,
+): Promise<Meter> {
+  const { signal } = invocation;
+  const source = posix.resolve(sandbox.info.workingDirectory, wanted);
+  const status = await statFollowing(sandbox, source, signal);
+  using meter = createMeter(invocation, `Copying from ${sandbox.name}:${source}`, status.sizeBytes);
+  const content = await sandbox.files.read(source, { signal });
+  await pipeline(content, meter.counter(), process.stdout, { end: false });
+  meter.fileDone();
+  return meter;
+}
+
+/**
+ * Writable for us while it is filled. Below the target, only a real folder counts as there already: a link that an
+ * earlier copy brought along would let the guest choose where on this machine the files go.
+ */
+async function makeFolder(path: string, isTarget: boolean): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700, recursive: isTarget });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST" || !(await lstat(path)).isDirectory()) throw error;
+  }
+}
+
+/** Beside the target, then in one step to its place: a broken copy leaves the old file. */
+async function fetchFile(
+  sandbox: Sandbox,
+  { guest, local }: Entry,
+  meter: Meter,
+  signal: AbortSignal,
+): Promise<void> {
+  const unfinished = join(dirname(local), `.${basename(local)}.heyvm-${process.pid}`);
+  const content = await sandbox.files.read(guest.path, { signal });
+  try {
+    await here(local, "write", async () => {
+      const file = createWriteStream(unfinished, { flags: "wx", mode: 0o600 });
+      await pipeline(content, meter.counter(), file, { signal });
+      await chmod(unfinished, guest.mode & permissionBits);
+      await rename(unfinished, local);
+    });
+    meter.fileDone();
+  } catch (error) {
+    content.destroy();
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
+
+async function makeLink({ guest, local }: Entry): Promise<void> {
+  await here(local, "make the link", async () => {
+    await rm(local, { force: true });
+    await symlink(guest.linkTarget ?? "", local);
+  });
+}
+
+async function resolveTarget(destination: string, wanted: string, source: string): Promise<string> {
+  const target = resolve(destination);
+  if (/(^|\/)\.$/.test(wanted)) return target;
+  const status = await stat(target).catch(() => undefined);
+  const isFolder = destination.endsWith("/") || status?.isDirectory() === true;
+  if (destination.endsWith("/") && status === undefined)
+    await here(target, "make", () => mkdir(target, { recursive: true }));
+  return isFolder ? join(target, posix.basename(source)) : target;
+}
+
+async function statFollowing(sandbox: Sandbox, path: string, signal: AbortSignal): Promise<FileStatus> {
+  let current = path;
+  for (let links = 0; links <= longestLinkChain; links += 1) {
+    const status = await sandbox.files.stat(current, { signal });
+    if (status.type !== "symlink") return status;
+    current = posix.resolve(posix.dirname(current), status.linkTarget ?? "");
+  }
+  throw new HeyvmError("guest_failed", `${path} in ${sandbox.name} leads to ever more links`);
+}
+
+/** Folders come before what is in them. */
+async function walk(
+  sandbox: Sandbox,
+  root: FileStatus,
+  target: string,
+  signal: AbortSignal,
+): Promise<Entry[]> {
+  const entries: Entry[] = [{ guest: root, local: target }];
+  // Grows while it is walked.
+  for (const { guest, local } of entries) {
+    if (guest.type !== "directory") continue;
+    const seen = new Set<string>();
+    for (const child of await sandbox.files.list(guest.path, { signal })) {
+      const { name } = child;
+      if (/^\.{0,2}$|[/\0]/.test(name) || seen.has(name)) throw new GuestNameError(guest.path, name);
+      seen.add(name);
+      entries.push({ guest: { ...child, path: posix.join(guest.path, name) }, local: join(local, name) });
+      if (entries.length > mostEntries) {
+        throw new HeyvmError("guest_misbehaved", `${root.path} has more than ${mostEntries} files`);
+      }
+    }
+  }
+  return entries;
+}
+
+async function here<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof HeyvmError) throw error;
+    throw new LocalPathError(path, doing, error);
+  }
+}

@@ -1,0 +1,146 @@
+/** From this machine into a sandbox. */
+import { createReadStream, type Stats } from "node:fs";
+import { lstat, readdir, readlink, stat } from "node:fs/promises";
+import { basename, join, posix } from "node:path";
+import type { Readable } from "node:stream";
+
+import { HeyvmError } from "../../errors/index.ts";
+import type { FileStatus, Sandbox } from "../../sdk/index.ts";
+import type { Invocation } from "../invocation.ts";
+import { LocalPathError } from "./copy-errors.ts";
+import { inParallel } from "./in-parallel.ts";
+import { createMeter, type Meter } from "./meter.ts";
+
+interface Entry {
+  local: string;
+  guest: string;
+  status: Stats;
+}
+
+const filesAtOnce = 4;
+
+/** Copies a file, or a folder with all that is in it; modes and links are kept. */
+export async function upload(
+  invocation: Invocation,
+  sandbox: Sandbox,
+  source: string,
+  wanted: string,
+): Promise<Meter> {
+  const status = await local(source, "read", () => stat(source));
+  const target = await resolveTarget(sandbox, wanted, source, invocation.signal);
+  const entries = status.isDirectory()
+    ? await walk(source, target)
+    : [{ local: source, guest: target, status }];
+  const files = entries.filter((entry) => entry.status.isFile());
+  const total = files.reduce((sum, entry) => sum + entry.status.size, 0);
+  using meter = createMeter(invocation, `Copying to ${sandbox.name}:${target}`, total);
+  const { signal } = invocation;
+  for (const {
+    guest,
+    status: { mode },
+  } of entries.filter((entry) => entry.status.isDirectory())) {
+    await sandbox.files.makeDirectory(guest, { recursive: true, mode: mode & 0o7777, signal });
+  }
+  await inParallel(files, filesAtOnce, async (entry) => {
+    const content = createReadStream(entry.local);
+    const mode = entry.status.mode & 0o7777;
+    await writeGuestFile(sandbox, entry.guest, content, meter, { mode, signal });
+  });
+  for (const entry of entries.filter((one) => one.status.isSymbolicLink())) {
+    await makeLink(sandbox, await readlink(entry.local), entry.guest, signal);
+    meter.fileDone();
+  }
+  for (const entry of entries) {
+    const { status: kind } = entry;
+    if (!kind.isFile() && !kind.isDirectory() && !kind.isSymbolicLink()) {
+      invocation.note(
+        `${invocation.errorStyle.yellow("warning:")} ${entry.local} is no file, folder or link: left out`,
+      );
+    }
+  }
+  return meter;
+}
+
+/** Copies stdin into a file. */
+export async function uploadStream(invocation: Invocation, sandbox: Sandbox, wanted: string): Promise<Meter> {
+  const target = posix.resolve(sandbox.info.workingDirectory, wanted);
+  using meter = createMeter(invocation, `Copying to ${sandbox.name}:${target}`, undefined);
+  await writeGuestFile(sandbox, target, process.stdin, meter, { signal: invocation.signal });
+  return meter;
+}
+
+async function writeGuestFile(
+  sandbox: Sandbox,
+  path: string,
+  content: Readable,
+  meter: Meter,
+  options: { mode?: number; signal: AbortSignal },
+): Promise<void> {
+  const counter = meter.counter();
+  content.on("error", (error) => counter.destroy(error));
+  try {
+    await sandbox.files.write(path, content.pipe(counter), { ...options, makeParents: true });
+    meter.fileDone();
+  } finally {
+    content.destroy();
+  }
+}
+
+/** As `cp`: into a folder that exists, else to that very path. `folder/.` means what is in the folder. */
+async function resolveTarget(
+  sandbox: Sandbox,
+  wanted: string,
+  source: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const target = posix.resolve(sandbox.info.workingDirectory, wanted);
+  if (/(^|\/)\.$/.test(source)) return target;
+  const status = await statOrAbsent(sandbox, target, signal);
+  const isFolder = wanted === "" || wanted.endsWith("/") || status?.type === "directory";
+  return isFolder ? posix.join(target, basename(source)) : target;
+}
+
+async function statOrAbsent(
+  sandbox: Sandbox,
+  path: string,
+  signal: AbortSignal,
+): Promise<FileStatus | undefined> {
+  try {
+    return await sandbox.files.stat(path, { signal });
+  } catch (error) {
+    if (error instanceof HeyvmError && error.code === "path_not_found") return undefined;
+    throw error;
+  }
+}
+
+/** Folders come before what is in them. */
+async function walk(source: string, target: string): Promise<Entry[]> {
+  const entries: Entry[] = [{ local: source, guest: target, status: await stat(source) }];
+  // Grows while it is walked.
+  for (const { local: folder, guest, status } of entries) {
+    if (!status.isDirectory()) continue;
+    const names = await local(folder, "read", () => readdir(folder));
+    for (const name of names) {
+      const path = join(folder, name);
+      entries.push({
+        local: path,
+        guest: posix.join(guest, name),
+        status: await local(path, "read", () => lstat(path)),
+      });
+    }
+  }
+  return entries;
+}
+
+async function makeLink(sandbox: Sandbox, target: string, path: string, signal: AbortSignal): Promise<void> {
+  const { exitCode, stderr } = await sandbox.exec("ln", ["-sfn", "--", target, path], { signal });
+  if (exitCode !== 0) throw new HeyvmError("guest_failed", `cannot make the link ${path}: ${stderr.trim()}`);
+}
+
+async function local<T>(path: string, doing: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new LocalPathError(path, doing, error);
+  }
+}

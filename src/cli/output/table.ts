@@ -1,0 +1,58 @@
+import { displayWidth, pad, printable, truncate } from "./text.ts";
+
+export interface Column<Row> {
+  title: string;
+  value: (row: Row) => string;
+  /** Colours the cell after it was laid out. */
+  paint?: ((cell: string, row: Row) => string) | undefined;
+  /** May be cut when the terminal is too narrow. */
+  flexible?: boolean | undefined;
+}
+
+const gap = "  ";
+const narrowestFlexible = 8;
+
+/** Lines of an aligned table. `width` is the terminal's; without it nothing is cut. */
+export function renderTable<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  options: { width?: number | undefined; paintTitle?: (text: string) => string } = {},
+): string[] {
+  const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
+  const widths = columns.map((column, index) =>
+    Math.max(displayWidth(column.title), ...cells.map((row) => displayWidth(row[index] ?? ""))),
+  );
+  shrink(widths, columns, options.width);
+  const lay = (texts: readonly string[], paint: (cell: string, index: number) => string): string =>
+    texts
+      .map((text, index) => {
+        const cut = truncate(text, widths[index] ?? 0);
+        const laid = index === texts.length - 1 ? cut : pad(cut, widths[index] ?? 0);
+        return paint(laid, index);
+      })
+      .join(gap)
+      .trimEnd();
+  const paintTitle = options.paintTitle ?? ((text: string) => text);
+  return [
+    lay(
+      columns.map(({ title }) => title),
+      (cell) => paintTitle(cell),
+    ),
+    ...rows.map((row, rowIndex) =>
+      lay(cells[rowIndex] ?? [], (cell, index) => columns[index]?.paint?.(cell, row) ?? cell),
+    ),
+  ];
+}
+
+/** Takes from the widest flexible column until the table fits or nothing gives. */
+function shrink<Row>(widths: number[], columns: readonly Column<Row>[], width: number | undefined): void {
+  if (width === undefined) return;
+  const total = (): number => widths.reduce((sum, one) => sum + one, gap.length * (widths.length - 1));
+  while (total() > width) {
+    const candidates = widths.map((one, index) => (columns[index]?.flexible === true ? one : 0));
+    const widest = candidates.indexOf(Math.max(...candidates));
+    const current = candidates[widest] ?? 0;
+    if (current <= narrowestFlexible) return;
+    widths[widest] = current - 1;
+  }
+}

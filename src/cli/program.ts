@@ -1,0 +1,70 @@
+/** The command tree; each verb's own options are read from its module when it is used. */
+import { Command, Option } from "commander";
+
+import { type Verb, verbAliases, verbs } from "./verbs.ts";
+
+/** Options that every verb has, too, so that they may stand before or after it. */
+export function addGlobalOptions(command: Command): Command {
+  return command
+    .optionsGroup("Global options:")
+    .addOption(new Option("--format <format>", "output for people or for programs").choices(["text", "json"]))
+    .addOption(new Option("--backend-type <name>", "backend to use: libvirt, bubblewrap, …"))
+    .addOption(new Option("--backend <name>", "the same as --backend-type").hideHelp())
+    .addOption(new Option("--uri <uri>", "libvirt connection, for example qemu:///system"))
+    .addOption(new Option("--debug", "show requests and stack traces on stderr"));
+}
+
+/** The whole program. `all` loads every verb at once (for the reference page); otherwise the one that is used. */
+export async function buildProgram(version: string, options: { all?: boolean } = {}): Promise<Command> {
+  const program = new Command("heyvm")
+    .description("Linux sandboxes for untrusted code, on your own hardware.")
+    .usage("[options] <command>")
+    .version(version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "show help")
+    .helpCommand("help [command]", "show help of a command")
+    .enablePositionalOptions()
+    .configureOutput({ outputError: () => undefined })
+    .configureHelp({ styleTitle: (title) => bold(title), showGlobalOptions: false })
+    .exitOverride();
+  program
+    .addOption(new Option("--api", "serve the API on TCP, as `serve` does with --port"))
+    .addOption(new Option("--port <port>", "port for --api").default(undefined, "3000"));
+  addGlobalOptions(program);
+  for (const verb of verbs) addVerb(program, verb);
+  program.addHelpText("after", programHelp);
+  const loadInto = async (subcommand: Command): Promise<void> => {
+    const verb = verbs.find(({ name }) => name === subcommand.name());
+    if (verb === undefined) return;
+    (await verb.load()).define(subcommand);
+    for (const command of [subcommand, ...subcommand.commands]) addGlobalOptions(command);
+  };
+  if (options.all === true) for (const subcommand of program.commands) await loadInto(subcommand);
+  else program.hook("preSubcommand", (_program, subcommand) => loadInto(subcommand));
+  return program;
+}
+
+function addVerb(program: Command, verb: Verb): void {
+  const command = program.command(verb.name, { hidden: verb.hidden === true });
+  command.description(verb.summary).helpGroup(verb.group);
+  const alias = verbAliases[verb.name];
+  if (alias !== undefined) command.alias(alias);
+}
+
+function bold(text: string): string {
+  // Commander takes colours away again when the output has none.
+  return `\u001B[1m${text}\u001B[22m`;
+}
+
+const programHelp = `
+ID is an id (sb-…), a unique beginning of it, a slug or a name; most commands take several.
+
+Examples:
+  heyvm run --image debian:12 -- uname -a
+  heyvm create --name web --image debian:12 --memory 2G --mount .:/workspace
+  heyvm exec web -- ls -l
+  heyvm cp web:/workspace/out ./out
+  heyvm rm web
+
+Settings: ~/.heyo/settings.json and HEYVM_… variables; see \`heyvm config\`.
+Exit codes: 0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 backend trouble, 124 timeout, 130 interrupted;
+exec and run: the command's own, 125 when it could not be run at all.`;
