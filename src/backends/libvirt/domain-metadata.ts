@@ -67,9 +67,16 @@ export function metadataElement(metadata: DomainMetadata): Record<string, unknow
       "@kind": kind,
       "@id": id,
       "@owner": owner,
-      "heyvm:data": JSON.stringify(data),
+      "heyvm:data": asciiJson(data),
     },
   };
+}
+
+/** XML cannot hold every character that a name may have; escaped, JSON can. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 /** Reads our element back from a domain's XML; `undefined` for a domain that is not ours or that somebody has edited. */

@@ -31,6 +31,7 @@ const metadata: SandboxMetadata = {
 
 const base: DomainShape = {
   name: "heyvm-sb-0123abcd",
+  uuid: "00000000-0000-8000-a000-000000000001",
   title: "my-sandbox (debian:12)",
   metadata,
   architecture: "x86_64",

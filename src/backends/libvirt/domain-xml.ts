@@ -11,6 +11,8 @@ export type Accelerator = "kvm" | "tcg";
 /** Everything that decides a domain's XML. */
 export interface DomainShape {
   name: string;
+  /** Stays the same when a domain is defined again. */
+  uuid: string;
   metadata: DomainMetadata;
   /** For people who look with other tools. */
   title: string;
@@ -51,6 +53,7 @@ export function buildDomainXml(shape: DomainShape): string {
         ? {}
         : { "@xmlns:qemu": "http://libvirt.org/schemas/domain/qemu/1.0" }),
       name: shape.name,
+      uuid: shape.uuid,
       // A new generation id makes the guest's kernel reseed its random numbers.
       genid: "",
       title: shape.title,

@@ -14,8 +14,10 @@ const folder = "/usr/local/lib/heyvm";
 /** Installs and starts the service; runs in the guest's first boot, long before cloud-init is done. */
 export const installScriptPath = `${folder}/install.sh`;
 
+const agentDevice = `/dev/virtio-ports/${agentChannel}`;
+
 /** `-I -S`: neither the environment nor site packages can change what the agent imports. */
-const agentCommand = `/usr/bin/python3 -IS ${folder}/agent.py`;
+const agentCommand = `/usr/bin/python3 -IS ${folder}/agent.py --port ${agentDevice}`;
 
 const systemdUnit = `[Unit]
 Description=heyvm agent
@@ -47,7 +49,7 @@ const openrcService = `#!/sbin/openrc-run
 description="heyvm agent"
 supervisor=supervise-daemon
 command=/usr/bin/python3
-command_args="-IS ${folder}/agent.py"
+command_args="-IS ${folder}/agent.py --port ${agentDevice}"
 respawn_delay=1
 respawn_max=0
 

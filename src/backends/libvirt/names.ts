@@ -1,5 +1,5 @@
 /** The name of everything that this backend makes in libvirt, once. */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 /** The storage pool beside libvirt's default one. */
 export const poolName = "heyvm";
@@ -27,6 +27,11 @@ export function machineNames(id: string): MachineNames {
   };
 }
 
+/** The machine's id when a domain's name is one of ours. */
+export function machineOfDomain(domain: string): string | undefined {
+  return /^heyvm-((?:sb|preparing)-[0-9a-f]{8})$/.exec(domain)?.[1];
+}
+
 /** The id of the machine that a volume belongs to, or `undefined` for a shared or foreign volume. */
 export function machineOfVolume(volume: string): string | undefined {
   // virtlogd rotates logs to `.0`, `.1`, …
@@ -34,28 +39,58 @@ export function machineOfVolume(volume: string): string | undefined {
   return match?.[1];
 }
 
-/** Volumes of one prepared disk. The marker says which build is the finished one; without it there is none. */
-export function preparedMarkerName(key: string): string {
-  return `prepared-${key}.json`;
+/** What machines share: disks that were prepared from an image, and copies of images. */
+export type SharedKind = "prepared" | "image";
+
+/** The marker says which build of a shared disk is the finished one; without it there is none. */
+export function markerName(kind: SharedKind, key: string): string {
+  return `${kind}-${key}.json`;
 }
 
-/** The disk of one attempt to prepare. */
-export function preparedDiskName(key: string, build: string): string {
-  return `prepared-${key}-${build}.qcow2`;
+/** The disk of one attempt to make it. */
+export function sharedDiskName(
+  kind: SharedKind,
+  key: string,
+  build: string,
+  format: "qcow2" | "raw" = "qcow2",
+): string {
+  return `${kind}-${key}-${build}.${format}`;
 }
 
-/** Takes the name of a prepared disk or its marker apart; `build` is absent for a marker. */
-export function parsePreparedName(volume: string): { key: string; build: string | undefined } | undefined {
-  const match = /^prepared-([0-9a-f]{16})(?:-([0-9a-f]{8})\.qcow2|\.json)$/.exec(volume);
-  return match?.[1] === undefined ? undefined : { key: match[1], build: match[2] };
+/** Takes the name of a shared disk or its marker apart; `build` is absent for a marker. */
+export function parseSharedName(
+  volume: string,
+): { kind: SharedKind; key: string; build: string | undefined } | undefined {
+  const match = /^(prepared|image)-([0-9a-f]{16})(?:-([0-9a-f]{8})\.(?:qcow2|raw)|\.json)$/.exec(volume);
+  if (match?.[2] === undefined) return undefined;
+  return { kind: match[1] === "image" ? "image" : "prepared", key: match[2], build: match[3] };
 }
 
-/** The pool's copy of an image that QEMU cannot read where it lies. */
-export function imageVolumeName(fingerprint: string, format: "qcow2" | "raw"): string {
-  return `image-${shortHash(fingerprint)}.${format}`;
+/** A UUID that always is the same for the same text, so that a machine can be defined again. */
+export function uuidFor(text: string): string {
+  const hex = createHash("sha256").update(text).digest("hex");
+  // Version 8: custom; variant 10.
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    `8${hex.slice(13, 16)}`,
+    `a${hex.slice(17, 20)}`,
+    hex.slice(20, 32),
+  ].join("-");
+}
+
+/** A locally administered MAC address, the same for the same machine. */
+export function macAddressFor(id: string): string {
+  const hex = createHash("sha256").update(id).digest("hex");
+  return `52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`;
 }
 
 /** 16 hex digits that stand for a text. */
 export function shortHash(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+/** 8 hex digits that nobody had before. */
+export function newBuild(): string {
+  return randomBytes(4).toString("hex");
 }

@@ -9,7 +9,7 @@ const context = (signal = new AbortController().signal, seen: MachineStep[] = []
   onStep: (step: MachineStep) => void seen.push(step),
 });
 
-const ignore = (_: string): void => undefined;
+const ignore = (): void => undefined;
 const fail = () => Promise.reject(new Error("broken"));
 
 test("many who want the same get one piece of work and its result", async () => {
@@ -27,7 +27,7 @@ test("many who want the same get one piece of work and its result", async () => 
 
 test("one who leaves does not end the work of the others", async () => {
   const shared = createSharedWork<string>();
-  let finish = ignore;
+  let finish: (value: string) => void = ignore;
   const work = () => new Promise<string>((resolve) => (finish = resolve));
   const leaver = new AbortController();
   const left = shared.run("k", context(leaver.signal), work);
@@ -63,7 +63,7 @@ test("a failure reaches everyone, and the next caller tries again", async () => 
 
 test("who comes late is told the step that the work is at", async () => {
   const shared = createSharedWork<string>();
-  let finish = ignore;
+  let finish: (value: string) => void = ignore;
   const first = shared.run("k", context(), ({ onStep }) => {
     onStep(step);
     return new Promise((resolve) => (finish = resolve));

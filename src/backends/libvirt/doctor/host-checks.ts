@@ -1,0 +1,162 @@
+/** Checks of this host that need no libvirt. */
+import { access, constants, readFile, statfs } from "node:fs/promises";
+import { freemem } from "node:os";
+import { dirname } from "node:path";
+
+import type { DoctorCheck } from "../../backend.ts";
+import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../kvm-check.ts";
+import { findProgram, programVersion } from "../program.ts";
+import { findIsoTool } from "../seed.ts";
+import { remedies } from "./remedies.ts";
+
+const gibibyte = 1024 ** 3;
+
+/** KVM that runs a guest. Without it everything works, slowly: a warning. */
+export async function kvmCheck(options: KvmCheckOptions, signal: AbortSignal): Promise<DoctorCheck> {
+  const verdict = await checkKvm(options, signal);
+  const check = { id: "libvirt.kvm", title: "KVM boots a guest" };
+  if (verdict.usable) return { ...check, verdict: "ok", message: verdict.message, fixable: false };
+  const message = `${verdict.message}; machines run in software emulation, ten to twenty times slower`;
+  const remedy =
+    verdict.problem === "missing"
+      ? remedies.kvmModule
+      : verdict.problem === "permission"
+        ? remedies.kvmGroup
+        : verdict.problem === "qemu"
+          ? remedies.qemu
+          : undefined;
+  return { ...check, verdict: "warning", message, remedy, fixable: remedy !== undefined };
+}
+
+/** The programs that the backend runs or has libvirt run. */
+export async function programChecks(signal: AbortSignal): Promise<DoctorCheck[]> {
+  const iso = await findIsoTool();
+  const emulator = emulatorName(hostArchitecture());
+  return [
+    program("libvirt.qemu", "QEMU", emulator, await programVersion(emulator, signal), remedies.qemu),
+    program(
+      "libvirt.qemu_img",
+      "qemu-img",
+      "qemu-img",
+      await programVersion("qemu-img", signal),
+      remedies.qemuImg,
+    ),
+    program("libvirt.iso_tool", "A program to make ISO images", "xorriso", iso?.program, remedies.isoTool),
+    {
+      ...program("libvirt.passt", "passt", "passt", await findProgram("passt"), remedies.passt),
+      ...((await findProgram("passt")) === undefined
+        ? {
+            verdict: "warning",
+            message: "passt is not installed: a guest with a network can reach this host's loopback",
+          }
+        : {}),
+    },
+  ];
+}
+
+function program(
+  id: string,
+  title: string,
+  name: string,
+  found: string | undefined,
+  remedy: DoctorCheck["remedy"],
+): DoctorCheck {
+  return found === undefined
+    ? { id, title, verdict: "failure", message: `${name} is not installed`, remedy, fixable: true }
+    : { id, title, verdict: "ok", message: found, fixable: false };
+}
+
+/** Whether this user is in the groups that open `/dev/kvm` and the system's libvirt. */
+export async function groupChecks(uri: string): Promise<DoctorCheck[]> {
+  const groups = await readFile("/etc/group", "utf8").catch(() => "");
+  const mine = new Set([...(process.getgroups?.() ?? []), process.getegid?.() ?? -1]);
+  const check = (name: "libvirt" | "kvm", needed: boolean, why: string): DoctorCheck => {
+    const common = { id: `libvirt.group_${name}`, title: `Member of the group ${name}` };
+    if (process.getuid?.() === 0)
+      return { ...common, verdict: "ok", message: "root needs no group", fixable: false };
+    const line = groups.split("\n").find((line) => line.startsWith(`${name}:`));
+    if (line !== undefined && mine.has(Number(line.split(":")[2]))) {
+      return { ...common, verdict: "ok", message: "yes", fixable: false };
+    }
+    if (!needed)
+      return { ...common, verdict: "ok", message: `no, and not needed for ${uri}`, fixable: false };
+    if (line === undefined) {
+      return { ...common, verdict: "warning", message: `there is no group ${name} here`, fixable: false };
+    }
+    const remedy = name === "kvm" ? remedies.kvmGroup : remedies.libvirtGroup;
+    return {
+      ...common,
+      verdict: "warning",
+      message: `no: ${why}; log in again after the command`,
+      remedy,
+      fixable: true,
+    };
+  };
+  const deviceOpens = await opens("/dev/kvm", constants.R_OK | constants.W_OK);
+  return [
+    check("libvirt", uri.endsWith("/system"), "qemu:///system may refuse this user"),
+    check("kvm", uri.endsWith("/session") && !deviceOpens, "/dev/kvm cannot be opened"),
+  ];
+}
+
+/** Room for disks (`folder` or its nearest existing parent) and for guests' memory. */
+export async function roomChecks(folder: string): Promise<DoctorCheck[]> {
+  return [await diskCheck(folder), await memoryCheck()];
+}
+
+async function diskCheck(folder: string): Promise<DoctorCheck> {
+  let existing = folder;
+  while (existing !== dirname(existing) && !(await opens(existing, constants.F_OK)))
+    existing = dirname(existing);
+  const { bavail, bsize } = await statfs(existing);
+  const free = bavail * bsize;
+  const message = `${(free / gibibyte).toFixed(1)} GiB free for ${folder}`;
+  const check = { id: "libvirt.disk", title: "Free disk space", message, fixable: false };
+  if (free >= 5 * gibibyte) return { ...check, verdict: "ok" };
+  return { ...check, verdict: free < gibibyte ? "failure" : "warning", remedy: remedies.freeDisk };
+}
+
+async function memoryCheck(): Promise<DoctorCheck> {
+  const text = await readFile("/proc/meminfo", "utf8").catch(() => "");
+  const available = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1] ?? freemem() / 1024) * 1024;
+  const message = `${(available / gibibyte).toFixed(1)} GiB available`;
+  const check = { id: "libvirt.memory", title: "Free memory", message, fixable: false };
+  if (available >= 1.5 * gibibyte) return { ...check, verdict: "ok" };
+  return { ...check, verdict: available < gibibyte / 2 ? "failure" : "warning", remedy: remedies.freeMemory };
+}
+
+/** The folders where images are looked for: searchable, and the last one writable. */
+export async function folderChecks(folders: readonly string[]): Promise<DoctorCheck[]> {
+  return Promise.all(
+    folders.map((folder, index) => folderCheck(folder, index, index === folders.length - 1)),
+  );
+}
+
+async function folderCheck(folder: string, index: number, download: boolean): Promise<DoctorCheck> {
+  const check = { id: `libvirt.image_folder_${index}`, title: `Image folder ${folder}`, fixable: false };
+  if (!(await opens(folder, constants.F_OK))) {
+    if (!download) return { ...check, verdict: "ok", message: "does not exist, which is fine" };
+    return { ...check, verdict: "ok", message: "will be made when the first image is downloaded" };
+  }
+  if (!(await opens(folder, constants.X_OK))) {
+    const remedy = { any: `sudo chmod o+x ${folder}` };
+    return { ...check, verdict: "warning", message: "this user may not look into it", remedy, fixable: true };
+  }
+  if (download && !(await opens(folder, constants.W_OK))) {
+    const remedy = { any: `sudo chown "$USER" ${folder}` };
+    return {
+      ...check,
+      verdict: "failure",
+      message: "downloads go here, and this user may not write",
+      remedy,
+    };
+  }
+  return { ...check, verdict: "ok", message: download ? "downloads go here" : "may be looked into" };
+}
+
+async function opens(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}

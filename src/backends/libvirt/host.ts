@@ -1,0 +1,82 @@
+/** What the backend needs of libvirt, in its own words: the one place where it meets the libvirt client. */
+import type { Duplex } from "node:stream";
+
+import type { Account } from "./file-access.ts";
+import type { Accelerator } from "./domain-xml.ts";
+
+export interface HostCapabilities {
+  /** What libvirt can run for each architecture. Being able to is not the same as KVM working. */
+  accelerators: Readonly<Record<string, readonly Accelerator[]>>;
+  memoryBytes: number;
+  /** Who QEMU runs as, where that is somebody else than this process. */
+  qemuAccount: Account | undefined;
+}
+
+/** The storage pool. Volumes are known by their names. */
+export interface Storage {
+  /** The pool's folder on the host. */
+  readonly folder: string;
+  path(volume: string): string;
+  list(signal: AbortSignal): Promise<string[]>;
+  /** An empty qcow2 disk on top of another file. */
+  createOverlay(volume: string, backing: Backing, capacityBytes: number, signal: AbortSignal): Promise<void>;
+  /** A file with this content. Fails when the volume exists. */
+  createFile(
+    volume: string,
+    sizeBytes: number,
+    content: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** The whole content, or its newest `maxBytes`; `undefined` when there is no such volume. */
+  read(volume: string, maxBytes: number, signal: AbortSignal): Promise<Buffer | undefined>;
+  /** The path that a disk stands on, if any. */
+  backingOf(volume: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Idempotent. */
+  remove(volume: string, signal: AbortSignal): Promise<void>;
+}
+
+export interface Backing {
+  path: string;
+  format: "qcow2" | "raw";
+}
+
+export type DomainState = "running" | "paused" | "off" | "failed";
+
+export interface DomainStatus {
+  state: DomainState;
+  /** Why it failed. */
+  reason?: string | undefined;
+}
+
+/** Domains are known by their names. */
+export interface Domains {
+  define(xml: string, signal: AbortSignal): Promise<void>;
+  start(domain: string, signal: AbortSignal): Promise<void>;
+  /** Ends it as if the power went. Idempotent. */
+  powerOff(domain: string, signal: AbortSignal): Promise<void>;
+  /** Ends and forgets it. Idempotent. */
+  remove(domain: string, signal: AbortSignal): Promise<void>;
+  suspend(domain: string, signal: AbortSignal): Promise<void>;
+  resume(domain: string, signal: AbortSignal): Promise<void>;
+  /** `undefined` for a domain that does not exist. */
+  status(domain: string, signal: AbortSignal): Promise<DomainStatus | undefined>;
+  xml(domain: string, signal: AbortSignal): Promise<string | undefined>;
+  /** The names of all of them, also of those that are off. */
+  list(signal: AbortSignal): Promise<string[]>;
+  openChannel(domain: string, channel: string, signal: AbortSignal): Promise<Duplex>;
+  /** Tells the names of domains that have changed state. Returns the function that ends it. */
+  onChange(listener: (domain: string) => void): () => void;
+}
+
+export interface LibvirtHost {
+  readonly uri: string;
+  /** Whether libvirt runs on this machine, so that paths mean the same to both. */
+  readonly isLocal: boolean;
+  readonly domains: Domains;
+  capabilities(signal: AbortSignal): Promise<HostCapabilities>;
+  /** The pool, made and started when needed. */
+  storage(signal: AbortSignal): Promise<Storage>;
+  /** What the user should know of the connection: a daemon that was started for him. */
+  warnings(): readonly string[];
+  close(): Promise<void>;
+}

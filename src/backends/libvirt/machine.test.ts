@@ -1,0 +1,164 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+
+import type { MachineSpec } from "../backend.ts";
+import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
+import { imagesInUse, ownMachines, prune } from "./prune.ts";
+import { createMemoryHost, type MemoryHost } from "./testing/memory-host.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "heyvm-machine-"));
+afterAll(() => rm(folder, { recursive: true }));
+
+const signal = new AbortController().signal;
+const context = { signal, onStep: () => undefined };
+const key = "0123456789abcdef";
+const preparedDisk = `prepared-${key}-00000001.qcow2`;
+
+const spec: MachineSpec = {
+  id: "sb-0000000a",
+  name: "test",
+  type: "shell",
+  image: {
+    reference: "debian:12",
+    path: "/images/debian.qcow2",
+    format: "qcow2",
+    virtualSizeBytes: 3 * 1024 ** 3,
+    fingerprint: "sha256:aa",
+    architecture: "aarch64",
+  },
+  cpus: 0.5,
+  memoryBytes: 1024 ** 3,
+  diskBytes: undefined,
+  mounts: [],
+  network: false,
+};
+
+function setUp(host: MemoryHost, owner = "me") {
+  const marker = { disk: preparedDisk, fingerprint: "sha256:aa", reference: "debian:12", createdAt: "now" };
+  host.volumes.set(preparedDisk, { backing: "/images/debian.qcow2" });
+  host.volumes.set(`prepared-${key}.json`, { content: Buffer.from(JSON.stringify(marker)) });
+  const prepared = { ensure: async () => preparedDisk, building: new Set<string>() };
+  return {
+    host,
+    prepared,
+    settings: { owner, kvmVerdictPath: join(folder, "kvm.json"), networkFolder: join(folder, "net") },
+  };
+}
+
+test("a machine is made of a domain and an overlay on the prepared disk, and leaves nothing when destroyed", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const { host } = dependencies;
+  const before = new Set(host.volumes.keys());
+  const started = await createMachine(dependencies, spec, context);
+  expect(started.warnings.join()).toContain("software emulation");
+  expect(host.volumes.get("sb-0000000a.qcow2")).toEqual({ backing: `/pool/${preparedDisk}` });
+  expect(host.machines.get("heyvm-sb-0000000a")?.state).toBe("running");
+  host.volumes.set("sb-0000000a.console.log", {});
+  host.volumes.set("sb-0000000a.console.log.0", {});
+  await destroyMachine(dependencies, spec.id, signal);
+  await destroyMachine(dependencies, spec.id, signal);
+  expect(new Set(host.volumes.keys())).toEqual(before);
+  expect(host.machines.size).toBe(0);
+});
+
+test.each(["define", "overlay", "start"])("a create that fails at %s leaves nothing", async (failOn) => {
+  const dependencies = setUp(createMemoryHost());
+  const { host } = dependencies;
+  const before = new Set(host.volumes.keys());
+  host.failOn = failOn;
+  await expect(createMachine(dependencies, spec, context)).rejects.toThrow("planted failure");
+  expect(new Set(host.volumes.keys())).toEqual(before);
+  expect(host.machines.size).toBe(0);
+});
+
+test("a create that is cancelled while it prepares leaves nothing and says so", async () => {
+  const host = createMemoryHost();
+  const abort = new AbortController();
+  const dependencies = setUp(host);
+  dependencies.prepared.ensure = async () => {
+    abort.abort();
+    return preparedDisk;
+  };
+  const create = createMachine(dependencies, spec, { signal: abort.signal, onStep: () => undefined });
+  await expect(create).rejects.toMatchObject({ code: "aborted" });
+  expect(host.machines.size).toBe(0);
+});
+
+test("a stopped machine keeps its disk and starts again with the mounts it has by then", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const { host } = dependencies;
+  await createMachine(dependencies, spec, context);
+  await stopMachine(dependencies, spec.id, signal);
+  expect(host.machines.get("heyvm-sb-0000000a")?.state).toBe("off");
+  const mounts = [{ hostPath: "/srv", guestPath: "/data", readOnly: true }];
+  const started = await startMachine(dependencies, { ...spec, mounts }, context);
+  expect(started.guestMounts).toEqual([{ tag: "mount0", guestPath: "/data", readOnly: true }]);
+  expect(host.machines.get("heyvm-sb-0000000a")?.xml).toContain("/srv");
+});
+
+test.each<[string, Partial<MachineSpec>, Record<string, unknown>]>([
+  ["more memory than the host has", { memoryBytes: 10e12 }, { details: { field: "memory" } }],
+  ["a disk smaller than the image", { diskBytes: 1024 ** 3 }, { details: { field: "disk" } }],
+  ["no image", { image: undefined }, { details: { field: "image" } }],
+  [
+    "a mount that XML cannot express",
+    { mounts: [{ hostPath: "/a\nb", guestPath: "/b", readOnly: false }] },
+    { details: { field: "mount" } },
+  ],
+])("%s is refused before anything is made", async (_, change, error) => {
+  const dependencies = setUp(createMemoryHost());
+  const create = createMachine(dependencies, { ...spec, ...change }, context);
+  await expect(create).rejects.toMatchObject({ code: "invalid_argument", ...error });
+  expect(dependencies.host.calls.filter((call) => /^(define|overlay|file)/.test(call))).toEqual([]);
+});
+
+test("a folder that QEMU's own user cannot reach is refused with the place and the remedy", async () => {
+  const dependencies = setUp(createMemoryHost({ qemuAccount: { uid: 54321, gid: 54321 } }));
+  const mounts = [{ hostPath: folder, guestPath: "/x", readOnly: false }];
+  const create = createMachine(dependencies, { ...spec, mounts }, context);
+  // mkdtemp makes folders that only their owner may enter.
+  await expect(create).rejects.toMatchObject({ code: "permission_denied", details: { blocked_at: folder } });
+});
+
+test("an image of an architecture without a QEMU is refused", async () => {
+  const dependencies = setUp(createMemoryHost({ accelerators: {} }));
+  await expect(createMachine(dependencies, spec, context)).rejects.toMatchObject({
+    code: "backend_unavailable",
+  });
+  expect(dependencies.host.machines.size).toBe(0);
+});
+
+test("two owners of one libvirt do not see each other's machines, but each other's images", async () => {
+  const host = createMemoryHost();
+  await createMachine(setUp(host, "me"), spec, context);
+  await createMachine(setUp(host, "you"), { ...spec, id: "sb-0000000b" }, context);
+  expect(await ownMachines(host, "me", signal)).toEqual(["sb-0000000a"]);
+  expect(await imagesInUse(host, signal)).toEqual(new Set(["sha256:aa"]));
+  await prune(setUp(host, "me"), signal, { keepIds: new Set(), everything: true });
+  expect([...host.machines.keys()]).toEqual(["heyvm-sb-0000000b"]);
+  expect(host.volumes.has(preparedDisk)).toBe(true);
+});
+
+test("prune keeps prepared disks unless everything is to go, and removes what crashes left", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const { host } = dependencies;
+  host.volumes.set("prepared-0123456789abcdef-00000002.qcow2", { backing: "/images/debian.qcow2" });
+  host.volumes.set("prepared-0123456789abcdef-00000003.qcow2", {});
+  dependencies.prepared.building.add("00000003");
+  host.volumes.set("sb-deadbeef.qcow2", {});
+  host.volumes.set("somebody-elses.qcow2", {});
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false })).toEqual([
+    "sb-deadbeef.qcow2",
+    "prepared-0123456789abcdef-00000002.qcow2",
+  ]);
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: true })).toEqual([
+    "prepared-0123456789abcdef.json",
+    preparedDisk,
+  ]);
+  expect([...host.volumes.keys()]).toEqual([
+    "prepared-0123456789abcdef-00000003.qcow2",
+    "somebody-elses.qcow2",
+  ]);
+});

@@ -1,0 +1,43 @@
+/** How a machine gets a network, when it is to have one. */
+import type { NetworkShape } from "./domain-devices.ts";
+import type { LibvirtHost } from "./host.ts";
+import { macAddressFor } from "./names.ts";
+import { hasPasst, startPasst, stopPasst } from "./passt.ts";
+
+export interface MachineNetwork {
+  shape: NetworkShape;
+  warnings: readonly string[];
+}
+
+const loopbackWarning = "the guest's network can reach services on this host's loopback and its LAN";
+
+/**
+ * Prepares the host's side of a network. passt where QEMU runs as this user: it can be told to keep the guest from the
+ * host's loopback. Elsewhere QEMU's own user-mode network, with a warning.
+ */
+export async function openNetwork(
+  host: LibvirtHost,
+  folder: string,
+  id: string,
+  signal: AbortSignal,
+): Promise<MachineNetwork> {
+  const macAddress = macAddressFor(id);
+  const { qemuAccount } = await host.capabilities(signal);
+  if (!host.isLocal || qemuAccount !== undefined) {
+    const why = `passt can only be used where QEMU runs as this user, which is not so at ${host.uri}`;
+    return { shape: { kind: "slirp", macAddress }, warnings: [`${loopbackWarning}: ${why}`] };
+  }
+  if (!(await hasPasst())) {
+    const warning = `${loopbackWarning}: passt, which would prevent the former, is not installed`;
+    return { shape: { kind: "slirp", macAddress }, warnings: [warning] };
+  }
+  return {
+    shape: { kind: "passt", socketPath: await startPasst(folder, id, signal), macAddress },
+    warnings: [],
+  };
+}
+
+/** Ends what `openNetwork` began. Idempotent. */
+export async function closeNetwork(folder: string, id: string): Promise<void> {
+  await stopPasst(folder, id);
+}
