@@ -6,7 +6,7 @@ import { UsageError } from "./usage-error.ts";
 /** Asks on the terminal; without one there is nobody to ask, and `--yes` is needed. */
 export async function confirm(invocation: Invocation, question: string): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError(`${question} There is no terminal to ask on`, "say yes beforehand: --yes");
+    throw new UsageError(`there is no terminal to ask on: ${question}`, "say yes beforehand: --yes");
   }
   const reader = createInterface({ input: process.stdin, output: process.stderr });
   // In its own terminal mode readline sees Ctrl-C as a key.

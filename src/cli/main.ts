@@ -1,5 +1,5 @@
 /** Where the `heyvm` program begins. */
-import { packageVersion } from "../sdk/version.ts";
+import { packageVersion } from "../config/version.ts";
 import { HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { exitCodeOfSignal, type InterruptingSignal } from "./interruption.ts";
 

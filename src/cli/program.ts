@@ -6,6 +6,7 @@ import { type Verb, verbAliases, verbs } from "./verbs.ts";
 /** Options that every verb has, too, so that they may stand before or after it. */
 export function addGlobalOptions(command: Command): Command {
   return command
+    .addHelpOption(new Option("-h, --help", "show help").helpGroup("Global options:"))
     .optionsGroup("Global options:")
     .addOption(new Option("--format <format>", "output for people or for programs").choices(["text", "json"]))
     .addOption(new Option("--backend-type <name>", "backend to use: libvirt, bubblewrap, …"))
@@ -20,8 +21,9 @@ export async function buildProgram(version: string, options: { all?: boolean } =
     .description("Linux sandboxes for untrusted code, on your own hardware.")
     .usage("[options] <command>")
     .version(version, "-V, --version", "print the version")
-    .helpOption("-h, --help", "show help")
-    .helpCommand("help [command]", "show help of a command")
+    .addHelpCommand(
+      new Command("help [command]").description("show help of a command").helpGroup("This machine:"),
+    )
     .enablePositionalOptions()
     .configureOutput({ outputError: () => undefined })
     .configureHelp({ styleTitle: (title) => bold(title), showGlobalOptions: false })
@@ -56,7 +58,8 @@ function bold(text: string): string {
 }
 
 const programHelp = `
-ID is an id (sb-…), a unique beginning of it, a slug or a name; most commands take several.
+\`heyvm <command> --help\` tells more about each. ID is an id (sb-…), a unique beginning of it, a slug or a name;
+most commands take several.
 
 Examples:
   heyvm run --image debian:12 -- uname -a

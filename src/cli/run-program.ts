@@ -8,14 +8,13 @@ export async function runProgram(argv: readonly string[], version: string): Prom
     program.outputHelp();
     return 0;
   }
-  program.action(async (_options, command) => {
-    if (program.opts<{ api?: boolean }>().api !== true) {
-      program.outputHelp();
-      return;
-    }
-    const { serveApi } = await import("./commands/serve.ts");
-    await serveApi(command);
-  });
+  // Only then: a program with an action of its own would take an unknown command for an argument of it.
+  if (argv.includes("--api")) {
+    program.action(async () => {
+      const { serveApi } = await import("./commands/serve.ts");
+      await serveApi(program);
+    });
+  }
   await program.parseAsync([...argv], { from: "user" });
   return takeExitCode();
 }

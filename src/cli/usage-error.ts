@@ -12,9 +12,11 @@ export class UsageError extends InvalidArgumentError {
 /** What commander says, in the words and with the exit code of all other errors; `undefined` when nothing is wrong. */
 export function fromCommander(error: unknown, verb: string | undefined): HeyvmError | undefined {
   if (!(error instanceof CommanderError)) return undefined;
+  if (error.code === "commander.help") return new UsageError("there is no command", "see heyvm --help");
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
   const suggestion = rest.join(" ").replaceAll(/^\(|\)$/g, "");
-  const help = verb === undefined ? "heyvm --help" : `heyvm ${verb} --help`;
+  const isUnknown = error.code === "commander.unknownCommand";
+  const help = verb === undefined || isUnknown ? "heyvm --help" : `heyvm ${verb} --help`;
   return new UsageError(first, suggestion === "" ? `see ${help}` : `${suggestion} See ${help}`);
 }
 

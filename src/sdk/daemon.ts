@@ -2,13 +2,13 @@
 import { readFile } from "node:fs/promises";
 
 import type { DaemonInfo, Health, Sandbox } from "../api/schema.ts";
+import { packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { startDaemon } from "./daemon-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createTransport, type RequestLog, type Transport } from "./transport.ts";
-import { packageVersion } from "./version.ts";
 import { parseMessage } from "./wire.ts";
 
 export interface DaemonOptions {

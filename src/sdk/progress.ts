@@ -27,6 +27,12 @@ export interface ProgressOptions extends CallOptions {
   onWarning?: ((message: string) => void) | undefined;
 }
 
+/** First line of a create: the id that the sandbox will have. */
+interface AcceptedEvent {
+  type: "accepted";
+  id: string;
+}
+
 /** An hour: a download and the making of a prepared disk under emulation included. */
 const defaultTimeoutMs = 3_600_000;
 /** A line is a step or a sandbox; anything longer is not from a daemon of ours. */
@@ -34,14 +40,14 @@ const maxLineLength = 1_048_576;
 
 /**
  * Sends the request and follows its lines until the last one, the result. Ending the signal makes
- * the daemon abort and undo the work. `onOpen` sees the answer's headers.
+ * the daemon abort and undo the work. `onAccepted` hears the id of what is being made.
  */
 export async function requestWithProgress<Result extends { type: string }>(
   transport: Transport,
   path: string,
   body: object,
   options: ProgressOptions = {},
-  onOpen: (answer: IncomingMessage) => void = () => undefined,
+  onAccepted: (id: string) => void = () => undefined,
 ): Promise<Omit<Result, "type">> {
   const answer = await transport.stream("POST", path, {
     body,
@@ -49,11 +55,13 @@ export async function requestWithProgress<Result extends { type: string }>(
     signal: options.signal,
     timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
   });
-  onOpen(answer);
   for await (const line of readLines(answer)) {
-    const event = parseMessage<StepEvent | WarningEvent | ErrorEvent | { type: "result" }>(line);
+    const event = parseMessage<StepEvent | WarningEvent | ErrorEvent | AcceptedEvent | { type: "result" }>(
+      line,
+    );
     if (event.type === "step") options.onStep?.(toStep(event));
     else if (event.type === "warning") options.onWarning?.(event.message);
+    else if (event.type === "accepted") onAccepted(event.id);
     else if (event.type === "error") throw remoteError(event);
     else {
       const { type: _type, ...result } = parseMessage<Result>(line);

@@ -31,7 +31,9 @@ export function createSandboxes(transport: Transport): Sandboxes {
           "/sandboxes",
           toCreateRequest(options),
           progress,
-          (answer) => (id = answer.headers.location?.split("/").at(-1)),
+          (accepted) => {
+            id = accepted;
+          },
         );
         return createSandboxHandle(transport, document);
       } catch (error) {

@@ -55,7 +55,9 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
       const answer = await send(endpoint, agent, method, path, options, deadline.signal);
       note(String(answer.statusCode));
       if ((answer.statusCode ?? 500) < 400) return answer;
-      throw remoteError(problemFromAnswer(answer.statusCode ?? 500, await text(answer)));
+      const reason = await text(answer);
+      if (options.body instanceof Readable) options.body.destroy();
+      throw remoteError(problemFromAnswer(answer.statusCode ?? 500, reason));
     } catch (error) {
       if (deadline.signal.aborted) throw deadline.error();
       if (error instanceof BodyFailure) throw error.cause;

@@ -9,7 +9,7 @@ import { printImage, withProgress } from "../with-progress.ts";
 import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {
-  command.usage("<command>");
+  command.usage("<command>").helpCommand(false);
   defineList(command.command("list").alias("ls").description("list the images on this machine"));
   defineSupported(command.command("supported").description("list the images that can be had by name"));
   defineAdd(command.command("add").description("give a name to an image of your own"));
