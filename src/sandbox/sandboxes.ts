@@ -25,7 +25,9 @@ export interface OpenSandboxes {
   context: SandboxContext;
   /** Whether something will have to be done that only a daemon can do: a deadline, a published port, a create. */
   needsDaemon(): boolean;
-  /** Ends creates (which undo themselves) and connections; machines go on. */
+  /** Ends creates and starts that are under way; they undo themselves. */
+  abortWork(): void;
+  /** Ends all work and connections; machines go on. */
   close(): Promise<void>;
 }
 
@@ -65,6 +67,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
           ({ record, ports }) =>
             record.status === "provisioning" || (ports !== undefined && record.spec.openPorts.length > 0),
         ),
+    abortWork: () => shutdown.abort(),
     async close() {
       shutdown.abort();
       context.deadlines.close();

@@ -1,0 +1,37 @@
+/** The daemon's log: JSON lines in one file of bounded size, and one before it. */
+import { closeSync, existsSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+
+import { type Logger, pino } from "pino";
+
+import type { StatePaths } from "../config/paths.ts";
+
+const fileLimitBytes = 8 * 1_048_576;
+
+/** Let go of with `using`. */
+export function openDaemonLog(state: StatePaths, level: "debug" | "info" = "info"): Logger & Disposable {
+  const file = createBoundedFile(state.daemonLog, state.daemonLogPrevious);
+  const log = pino({ level, base: null, serializers: { err: pino.stdSerializers.err } }, file);
+  return Object.assign(log, { [Symbol.dispose]: () => file.close() });
+}
+
+/** Lines are few, so they are written at once: none is lost when the daemon is killed. */
+function createBoundedFile(path: string, previous: string): { write(line: string): void; close(): void } {
+  let fd = openSync(path, "a", 0o600);
+  let sizeBytes = fstatSync(fd).size;
+  return {
+    write(line) {
+      if (sizeBytes > fileLimitBytes && existsSync(path)) {
+        renameSync(path, previous);
+        closeSync(fd);
+        fd = openSync(path, "a", 0o600);
+        sizeBytes = 0;
+      }
+      try {
+        sizeBytes += writeSync(fd, line);
+      } catch {
+        // A full disk must not end the daemon.
+      }
+    },
+    close: () => closeSync(fd),
+  };
+}

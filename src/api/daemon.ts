@@ -1,0 +1,141 @@
+/** The daemon: owns the sandboxes of one state folder and serves the API. */
+import { rm } from "node:fs/promises";
+
+import type { ConnectAgent } from "../agent/types.ts";
+import { type StatePaths, statePaths } from "../config/paths.ts";
+import { type LoadedSettings, loadSettings, type SettingKey } from "../config/settings.ts";
+import { packageVersion } from "../config/version.ts";
+import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
+import { writeFileAtomic } from "../sandbox/atomic-file.ts";
+import { createApp } from "./app.ts";
+import { createRequestCheck, ensureToken } from "./auth.ts";
+import { type Cleanup, createCleanup } from "./cleanup.ts";
+import { lockStateFolder } from "./daemon-lock.ts";
+import { openDaemonLog } from "./daemon-log.ts";
+import { watchIdle } from "./idle.ts";
+import type { ImageService } from "./image-service.ts";
+import { closeListener, createListener, type Listener, listenOnTcp } from "./listeners.ts";
+import type { DaemonInfo } from "./schema.ts";
+import type { ApiServices } from "./services.ts";
+import { listenOnUnixSocket } from "./unix-socket.ts";
+
+export interface ServeOptions {
+  /** Default: `MVM_DATA_DIR`, or `~/.heyo`. */
+  state?: StatePaths | undefined;
+  /** Settings that flags gave. */
+  flags?: Partial<Record<SettingKey, unknown>> | undefined;
+  /** Also listen on TCP, at the address of the settings `api.host` and `api.port`. */
+  tcp?: boolean | undefined;
+  /** Leave when nothing is left to do, as a daemon does that was started on demand. */
+  exitWhenIdle?: boolean | undefined;
+  /** Ends the daemon. */
+  signal?: AbortSignal | undefined;
+  /** Told once, when requests are answered. */
+  onReady?: ((info: DaemonInfo) => void) | undefined;
+}
+
+/** What a daemon is made of; tests bring their own. */
+export interface DaemonParts {
+  openBackends: (settings: LoadedSettings["values"], state: StatePaths, log: Log) => OpenBackends;
+  createImages: (settings: LoadedSettings["values"], state: StatePaths) => ImageService;
+  connectAgent: ConnectAgent;
+}
+
+const closeGraceMs = 10_000;
+
+/** Serves until the signal, or until idle. Throws `wrong_state` when another daemon has the state folder. */
+export async function runDaemon(options: ServeOptions, parts: DaemonParts): Promise<void> {
+  const state = options.state ?? statePaths();
+  const settings = await loadSettings({ path: state.settings, flags: options.flags });
+  await using cleanup = createCleanup();
+  const lock = await lockStateFolder(state);
+  cleanup.defer(async () => await lock[Symbol.asyncDispose]());
+  const log = openDaemonLog(state);
+  cleanup.defer(() => log[Symbol.dispose]());
+  log.info({ pid: process.pid, version: packageVersion(), data_dir: state.root }, "daemon starts");
+
+  const images = parts.createImages(settings.values, state);
+  const sandboxes = await openSandboxes({
+    state,
+    settings: settings.values,
+    openBackends: parts.openBackends(settings.values, state, log),
+    images,
+    connectAgent: parts.connectAgent,
+    log,
+  });
+  cleanup.defer(async () => await sandboxes.close());
+  await serveSandboxes({ options, state, settings, sandboxes, images, log }, cleanup);
+  log.info({ pid: process.pid }, "daemon leaves");
+}
+
+interface Serving {
+  options: ServeOptions;
+  state: StatePaths;
+  settings: LoadedSettings;
+  sandboxes: OpenSandboxes;
+  images: ImageService;
+  log: Log;
+}
+
+async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
+  const { options, state, settings, sandboxes, images, log } = serving;
+  const daemon: DaemonInfo = {
+    pid: process.pid,
+    socket_path: settings.values.socket ?? state.daemonSocket,
+    version: packageVersion(),
+    started_at: new Date().toISOString(),
+  };
+  const services: ApiServices = { context: sandboxes.context, images, settings, daemon, log };
+  const api = createApp(services);
+  const listeners: Listener[] = [];
+  let requests = 0;
+  const isBusy = (): boolean =>
+    requests > 0 || listeners.some(({ sockets }) => sockets.count > 0) || sandboxes.needsDaemon();
+  const { promise: leaving, resolve: leave } = createDeferred();
+  const idle = watchIdle({
+    idleMs: settings.values["daemon.idle_seconds"] * 1000,
+    isBusy: () => options.exitWhenIdle !== true || isBusy(),
+    onIdle: leave,
+  });
+  cleanup.defer(() => idle.close());
+  options.signal?.addEventListener("abort", leave, { once: true });
+  if (options.signal?.aborted === true) leave();
+  const open = (check: Parameters<typeof createListener>[2]): Listener => {
+    const listener = createListener(api, services, check, (_request, response) => {
+      requests += 1;
+      idle.touch();
+      response.once("close", () => {
+        requests -= 1;
+        idle.touch();
+      });
+    });
+    listeners.push(listener);
+    cleanup.defer(async () => await closeListener(listener, closeGraceMs));
+    return listener;
+  };
+
+  const local = open(() => {});
+  await listenOnUnixSocket(local.server, daemon.socket_path);
+  if (options.tcp === true) {
+    const host = settings.values["api.host"];
+    const token = await ensureToken(state.apiToken);
+    const tcp = open(createRequestCheck({ token, tokenPath: state.apiToken, host }));
+    const port = await listenOnTcp(tcp.server, host, settings.values["api.port"]);
+    daemon.url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  }
+  await writeFileAtomic(state.daemonInfo, `${JSON.stringify(daemon)}\n`);
+  cleanup.defer(async () => await rm(state.daemonInfo, { force: true }));
+  log.info(daemon, "daemon listens");
+  options.onReady?.(daemon);
+  await leaving;
+  log.info({}, "daemon is about to leave");
+  sandboxes.abortWork();
+}
+
+function createDeferred(): { promise: Promise<void>; resolve: () => void } {
+  let settle: (() => void) | undefined;
+  const promise = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  return { promise, resolve: () => settle?.() };
+}

@@ -1,0 +1,32 @@
+/** What the routes need of the image store. */
+import type { MachineContext } from "../backends/backend.ts";
+import type { Image } from "../images/image.ts";
+import type { ImageSource } from "../sandbox/index.ts";
+
+export interface StoredImage extends Image {
+  /** As it is asked for. */
+  name: string;
+  sizeBytes: number;
+}
+
+export interface SupportedImage {
+  name: string;
+  description: string;
+  url: string;
+  /** Where it is on this host already. */
+  path: string | undefined;
+}
+
+export interface ImageService extends ImageSource {
+  list(signal: AbortSignal): Promise<StoredImage[]>;
+  supported(signal: AbortSignal): Promise<SupportedImage[]>;
+  pull(reference: string, options: MachineContext & { force: boolean }): Promise<StoredImage>;
+  add(
+    name: string,
+    source: string,
+    options: MachineContext & { checksum: string | undefined },
+  ): Promise<StoredImage>;
+  /** `inUse`: fingerprints that may not go; throws `image_in_use` for them. */
+  remove(name: string, options: { inUse: ReadonlySet<string>; signal: AbortSignal }): Promise<string[]>;
+  prune(options: { inUse: ReadonlySet<string>; everything: boolean; signal: AbortSignal }): Promise<string[]>;
+}

@@ -1,0 +1,199 @@
+/** Sandboxes: make, list, look at, remove. */
+import { z } from "@hono/zod-openapi";
+
+import { InvalidArgumentError } from "../../errors/index.ts";
+import {
+  createSandbox,
+  type LiveSandbox,
+  removeSandbox,
+  sandboxStatistics,
+  viewSandbox,
+} from "../../sandbox/index.ts";
+import type { Api } from "../api-env.ts";
+import { addEndpoint } from "../endpoint.ts";
+import { answerWithProgress } from "../progress-answer.ts";
+import {
+  createSandboxSchema,
+  type InactiveSandboxes,
+  inactiveSandboxesSchema,
+  type Removed,
+  removedSchema,
+  type Sandbox,
+  sandboxListSchema,
+  sandboxSchema,
+  type Statistics,
+  statisticsSchema,
+} from "../schema.ts";
+import type { ApiServices } from "../services.ts";
+import { readBody, readQuery } from "../validate.ts";
+import { fromCreateRequest, toSandbox } from "../wire.ts";
+import { flag, sandboxParams, wholeNumber } from "./parameters.ts";
+
+const tag = "sandboxes";
+const inactiveStatuses = new Set(["stopped", "failed", "unknown"]);
+const listQuery = z.strictObject({
+  all: flag.optional(),
+  /** `key` or `key=value`. */
+  label: z.string().optional(),
+});
+const inactiveQuery = z.strictObject({
+  count: wholeNumber(1, 1000).optional(),
+  cursor: z.string().optional(),
+});
+
+export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void {
+  const { registry } = context;
+  const show = async (sandboxes: readonly LiveSandbox[]): Promise<Sandbox[]> =>
+    await Promise.all(sandboxes.map(async (sandbox) => toSandbox(await viewSandbox(context, sandbox))));
+
+  addEndpoint(
+    api,
+    {
+      method: "post",
+      path: "/sandboxes",
+      tag,
+      summary: "Make a sandbox and start it",
+      body: createSandboxSchema,
+      status: 201,
+      answer: sandboxSchema,
+      streams: true,
+    },
+    async (c) => {
+      const request = fromCreateRequest(await readBody(c, createSandboxSchema));
+      return await answerWithProgress(c, {
+        type: "sandbox",
+        status: 201,
+        work: async (progress) =>
+          toSandbox(await viewSandbox(context, await createSandbox(context, request, progress))),
+        onFailure: (error) => log.warn({ err: error, request_id: c.get("requestId") }, "create failed"),
+      });
+    },
+  );
+
+  addEndpoint(
+    api,
+    {
+      method: "get",
+      path: "/sandboxes",
+      tag,
+      summary: "Those that are up; with all=true, all",
+      query: listQuery,
+      answer: sandboxListSchema,
+    },
+    async (c) => {
+      const { all = false, label } = readQuery(c, listQuery);
+      const shown = await show(registry.list().filter((sandbox) => hasLabel(sandbox, label)));
+      const wanted = all ? shown : shown.filter(({ status }) => !inactiveStatuses.has(status));
+      return c.json(wanted.toSorted(byCreation));
+    },
+  );
+
+  addEndpoint(
+    api,
+    {
+      method: "get",
+      path: "/sandboxes/inactive",
+      tag,
+      summary: "Those that are not up, newest first, page by page",
+      query: inactiveQuery,
+      answer: inactiveSandboxesSchema,
+    },
+    async (c) => {
+      const { count = 10, cursor } = readQuery(c, inactiveQuery);
+      const shown = await show(registry.list());
+      const inactive = shown.filter(({ status }) => inactiveStatuses.has(status)).toSorted(byCreation);
+      return c.json(page(inactive.toReversed(), count, cursor));
+    },
+  );
+
+  addEndpoint(
+    api,
+    {
+      method: "get",
+      path: "/sandboxes/{id}",
+      tag,
+      summary: "Everything about one",
+      params: sandboxParams,
+      answer: sandboxSchema,
+    },
+    async (c) => c.json(toSandbox(await viewSandbox(context, registry.resolve(c.req.param("id") ?? "")))),
+  );
+
+  addEndpoint(
+    api,
+    {
+      method: "delete",
+      path: "/sandboxes/{id}",
+      tag,
+      summary: "Remove it with everything that belongs to it",
+      params: sandboxParams,
+      answer: removedSchema,
+    },
+    async (c) => {
+      const sandbox = registry.resolve(c.req.param("id") ?? "");
+      await removeSandbox(context, sandbox, c.get("signal"));
+      const removed: Removed = { id: sandbox.record.id, removed: true };
+      return c.json(removed);
+    },
+  );
+
+  addEndpoint(
+    api,
+    {
+      method: "get",
+      path: "/sandboxes/{id}/stats",
+      tag,
+      summary: "What the guest says of its use of CPU, memory and disk",
+      params: sandboxParams,
+      answer: statisticsSchema,
+    },
+    async (c) => {
+      const sandbox = registry.resolve(c.req.param("id") ?? "");
+      const { guest, cpuUsagePercent } = await sandboxStatistics(sandbox, c.get("signal"));
+      const statistics: Statistics = {
+        uptime_secs: guest.uptimeSeconds,
+        load_average: guest.loadAverage,
+        cpu_seconds: guest.cpuSeconds,
+        cpu_usage: cpuUsagePercent ?? null,
+        memory_total: guest.memoryTotalBytes,
+        memory_usage: guest.memoryTotalBytes - guest.memoryAvailableBytes,
+        disk_total: guest.diskTotalBytes,
+        disk_usage: guest.diskTotalBytes - guest.diskAvailableBytes,
+        processes: guest.processes,
+      };
+      return c.json(statistics);
+    },
+  );
+}
+
+function hasLabel({ record }: LiveSandbox, label: string | undefined): boolean {
+  if (label === undefined) return true;
+  const [key = "", ...rest] = label.split("=");
+  const value = record.spec.labels[key];
+  return value !== undefined && (rest.length === 0 || value === rest.join("="));
+}
+
+function byCreation(a: Sandbox, b: Sandbox): number {
+  return a.created_at.localeCompare(b.created_at) || a.id.localeCompare(b.id);
+}
+
+/** A cursor is the id of the last one that was shown. */
+function page(sandboxes: readonly Sandbox[], count: number, cursor: string | undefined): InactiveSandboxes {
+  const after = cursor === undefined ? -1 : sandboxes.findIndex(({ id }) => id === cursor);
+  if (cursor !== undefined && after < 0) {
+    throw new InvalidArgumentError(
+      "cursor",
+      `cursor ${JSON.stringify(cursor.slice(0, 80))} is not known (any more)`,
+      {
+        hint: "begin again without a cursor",
+      },
+    );
+  }
+  const shown = sandboxes.slice(after + 1, after + 1 + count);
+  const isLast = after + 1 + count >= sandboxes.length;
+  return {
+    sandboxes: shown,
+    cursor: cursor ?? null,
+    next_cursor: isLast ? null : (shown.at(-1)?.id ?? null),
+  };
+}

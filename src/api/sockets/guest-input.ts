@@ -1,0 +1,18 @@
+import type { Writable } from "node:stream";
+
+import type { WebSocket } from "ws";
+
+/** Writes to a command's stdin; the socket is not read while the guest has enough. */
+export function writeInput(socket: WebSocket, stdin: Writable, bytes: Buffer): void {
+  // A command may end, or close its stdin, before it has read all.
+  if (stdin.writableEnded || stdin.destroyed) return;
+  if (stdin.write(bytes)) return;
+  socket.pause();
+  const goOn = (): void => {
+    stdin.off("drain", goOn);
+    stdin.off("close", goOn);
+    socket.resume();
+  };
+  stdin.once("drain", goOn);
+  stdin.once("close", goOn);
+}

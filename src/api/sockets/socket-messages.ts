@@ -1,0 +1,101 @@
+/** Web sockets as the streams need them: messages one at a time, sends with back-pressure, dead peers noticed. */
+import type { RawData, WebSocket } from "ws";
+
+import { InvalidArgumentError, toHeyvmError } from "../../errors/index.ts";
+import { toErrorEvent } from "../problem.ts";
+
+/** Above this much that the client has not taken yet, the guest is not read any more. */
+const highWaterBytes = 1_048_576;
+const firstMessageTimeoutMs = 10_000;
+const heartbeatMs = 20_000;
+
+export type SocketMessage = { text: string } | { bytes: Buffer };
+
+/** Sends a frame; resolves at once while the client keeps up, else when the frame has gone. */
+export async function sendFrame(socket: WebSocket, frame: Buffer): Promise<void> {
+  if (socket.readyState !== socket.OPEN) return;
+  if (socket.bufferedAmount < highWaterBytes) {
+    socket.send(frame);
+    return;
+  }
+  await new Promise<void>((resolve) => socket.send(frame, () => resolve()));
+}
+
+/** Sends a JSON message, if there is still somebody. */
+export function sendMessage(socket: WebSocket, message: object): void {
+  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
+}
+
+/** Ends the stream with what went wrong. */
+export function closeWithError(socket: WebSocket, thrown: unknown, requestId: string): void {
+  sendMessage(socket, toErrorEvent(toHeyvmError(thrown), requestId));
+  socket.close(1011, "see the error message");
+}
+
+/**
+ * The first message, which must come soon and be text. The socket is paused then, and what came with it is kept for
+ * `receive`.
+ */
+export function createInbox(socket: WebSocket): {
+  first(): Promise<string>;
+  /** Hands over each further message, in order, and resumes the socket. */
+  receive(onMessage: (message: SocketMessage) => void): void;
+} {
+  const waiting: SocketMessage[] = [];
+  let deliver = (message: SocketMessage): void => void waiting.push(message);
+  socket.on("message", (data: RawData, isBinary) => {
+    const bytes = toBuffer(data);
+    deliver(isBinary ? { bytes } : { text: bytes.toString("utf8") });
+  });
+  return {
+    async first() {
+      const message = await new Promise<SocketMessage>((resolve, reject) => {
+        const tooLate = (): void => reject(new InvalidArgumentError("type", "no init message came"));
+        const timer = setTimeout(tooLate, firstMessageTimeoutMs);
+        socket.once("close", () => {
+          clearTimeout(timer);
+          tooLate();
+        });
+        const take = (taken: SocketMessage): void => {
+          clearTimeout(timer);
+          deliver = (later) => void waiting.push(later);
+          socket.pause();
+          resolve(taken);
+        };
+        const [early] = waiting.splice(0, 1);
+        if (early === undefined) deliver = take;
+        else take(early);
+      });
+      if ("text" in message) return message.text;
+      throw new InvalidArgumentError("type", "the first message must be the text message init");
+    },
+    receive(onMessage) {
+      for (const message of waiting.splice(0)) onMessage(message);
+      deliver = onMessage;
+      socket.resume();
+    },
+  };
+}
+
+/** Ends connections whose other end is gone without a word. Returns the function that ends the watch. */
+export function watchHeartbeat(socket: WebSocket): () => void {
+  let answered = true;
+  socket.on("pong", () => {
+    answered = true;
+  });
+  const timer = setInterval(() => {
+    // A paused socket can't hear the answer; the ping itself fails when nobody is there.
+    if (!answered && !socket.isPaused) {
+      socket.terminate();
+      return;
+    }
+    answered = false;
+    socket.ping();
+  }, heartbeatMs);
+  return () => clearInterval(timer);
+}
+
+function toBuffer(data: RawData): Buffer {
+  if (Buffer.isBuffer(data)) return data;
+  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
+}

@@ -1,0 +1,106 @@
+/** Which web socket a request opens. What is wrong with it is told as an HTTP answer, before the upgrade. */
+import { randomUUID } from "node:crypto";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+
+import { z } from "@hono/zod-openapi";
+import { type WebSocket, WebSocketServer } from "ws";
+
+import { messageOf } from "../../errors/index.ts";
+import { RouteNotFoundError } from "../app.ts";
+import { toProblem } from "../problem.ts";
+import { wholeNumber } from "../routes/parameters.ts";
+import type { ApiServices } from "../services.ts";
+import { validate } from "../validate.ts";
+import { serveExec } from "./exec.ts";
+import { serveLogs } from "./logs.ts";
+import { serveShell } from "./shell.ts";
+import { watchHeartbeat } from "./socket-messages.ts";
+
+/** Of one message from a client. */
+const messageLimitBytes = 4 * 1_048_576;
+const socketPath = /^\/sandboxes\/([^/]+)\/(exec|shell-stream|logs\/stream)$/;
+const logsQuery = z.strictObject({ backlog: wholeNumber(0, 100_000).optional() });
+
+function ignore(): void {}
+
+export interface SocketServer {
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Open web sockets. */
+  readonly count: number;
+  /** Tells all clients that the daemon leaves. */
+  close(): void;
+}
+
+/** `check` throws when the request may not come in at all. */
+export function createSocketServer(
+  services: ApiServices,
+  check: (request: IncomingMessage) => void,
+): SocketServer {
+  const server = new WebSocketServer({ noServer: true, maxPayload: messageLimitBytes });
+  const open = new Set<WebSocket>();
+  return {
+    get count() {
+      return open.size;
+    },
+    upgrade(request, socket, head) {
+      const requestId = randomUUID();
+      // A client that breaks off during the handshake is no event.
+      socket.on("error", ignore);
+      try {
+        check(request);
+        const serve = route(services, request, requestId);
+        server.handleUpgrade(request, socket, head, (webSocket) => {
+          socket.off("error", ignore);
+          open.add(webSocket);
+          const stopHeartbeat = watchHeartbeat(webSocket);
+          webSocket.on("error", (error) => {
+            services.log.info({ request_id: requestId, reason: messageOf(error) }, "web socket broke off");
+          });
+          webSocket.once("close", () => {
+            stopHeartbeat();
+            open.delete(webSocket);
+          });
+          void serve(webSocket);
+        });
+      } catch (error) {
+        refuse(socket, error, requestId);
+      }
+    },
+    close() {
+      for (const webSocket of open) webSocket.close(1001, "the daemon leaves");
+      server.close();
+    },
+  };
+}
+
+function route(
+  { context }: ApiServices,
+  request: IncomingMessage,
+  requestId: string,
+): (socket: WebSocket) => Promise<void> {
+  const url = new URL(request.url ?? "/", "http://daemon");
+  const match = socketPath.exec(url.pathname);
+  if (match === null) throw new RouteNotFoundError("web socket", url.pathname);
+  const sandbox = context.registry.resolve(decodeURIComponent(match[1] ?? ""));
+  if (match[2] === "exec") return async (socket) => await serveExec(socket, sandbox, requestId);
+  if (match[2] === "shell-stream") return async (socket) => await serveShell(socket, sandbox, requestId);
+  const { backlog = 0 } = validate(logsQuery, Object.fromEntries(url.searchParams));
+  return async (socket) => await serveLogs(socket, context, sandbox, backlog, requestId);
+}
+
+function refuse(socket: Duplex, thrown: unknown, requestId: string): void {
+  const problem = toProblem(thrown, requestId);
+  const body = JSON.stringify(problem);
+  socket.end(
+    [
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? "Error"}`,
+      "content-type: application/problem+json",
+      `content-length: ${Buffer.byteLength(body)}`,
+      `x-request-id: ${requestId}`,
+      "connection: close",
+      "",
+      body,
+    ].join("\r\n"),
+  );
+}
