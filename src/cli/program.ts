@@ -26,7 +26,10 @@ export async function buildProgram(version: string, options: { all?: boolean } =
     )
     .enablePositionalOptions()
     .configureOutput({ outputError: () => undefined })
-    .configureHelp({ styleTitle: (title) => bold(title), showGlobalOptions: false })
+    .configureHelp({
+      styleTitle: (title) => bold(title),
+      subcommandTerm: (command) => [command.name(), ...command.aliases()].join(", "),
+    })
     .exitOverride();
   program
     .addOption(new Option("--api", "serve the API on TCP, as `serve` does with --port"))

@@ -102,6 +102,17 @@ describe("errors", () => {
   });
 });
 
+function record(live: boolean): { text: () => string; progress: ReturnType<typeof createProgress> } {
+  let written = "";
+  const write = (text: string): void => {
+    written += text;
+  };
+  return {
+    text: () => written,
+    progress: createProgress({ write, live, columns: () => 80, style: plain }),
+  };
+}
+
 describe("progress", () => {
   const step = {
     id: "image",
@@ -110,17 +121,6 @@ describe("progress", () => {
     doneBytes: undefined,
     totalBytes: undefined,
   };
-
-  function record(live: boolean): { text: () => string; progress: ReturnType<typeof createProgress> } {
-    let written = "";
-    const write = (text: string): void => {
-      written += text;
-    };
-    return {
-      text: () => written,
-      progress: createProgress({ write, live, columns: () => 80, style: plain }),
-    };
-  }
 
   test("without a terminal each step is one line with its time, when it is done", () => {
     const { text, progress } = record(false);
@@ -150,10 +150,9 @@ describe("progress", () => {
   });
 
   test("size, share, speed and time left follow from the measures", () => {
-    const at = (doneBytes: number, elapsedMs: number) =>
-      ({ ...step, state: "progress", doneBytes, totalBytes: 400 * 2 ** 20, elapsedMs }) as const;
-    let track = trackStep(undefined, at(0, 0), 0);
-    track = trackStep(track, at(100 * 2 ** 20, 2000), 2000);
+    const measured = { ...step, state: "progress", totalBytes: 400 * 2 ** 20 } as const;
+    let track = trackStep(undefined, { ...measured, doneBytes: 0, elapsedMs: 0 }, 0);
+    track = trackStep(track, { ...measured, doneBytes: 100 * 2 ** 20, elapsedMs: 2000 }, 2000);
     expect(describeMeasure(track, { bar: false })).toBe("25%  100 MiB of 400 MiB  50 MiB/s  6s left");
   });
 });
