@@ -1,0 +1,26 @@
+/** All backends of this version. A new one is a folder and a line here. */
+import type { Backend } from "./backend.ts";
+import { createLibvirtBackend } from "./libvirt/index.ts";
+import { createUnsupportedBackend } from "./unsupported-backend.ts";
+
+export interface BackendsOptions {
+  /** Where libvirt is: `qemu:///session`, … */
+  libvirtUri: string;
+  /** heyvm's state folder. */
+  stateFolder: string;
+  /** Where images are looked for, in their order; the last receives downloads. */
+  imageFolders: readonly string[];
+}
+
+/** Makes them without connecting to anything yet. Those that cannot run say so in `availability()`. */
+export function createBackends({
+  libvirtUri,
+  stateFolder,
+  imageFolders,
+}: BackendsOptions): readonly Backend[] {
+  return [
+    createLibvirtBackend({ uri: libvirtUri, stateFolder, imageFolders }),
+    createUnsupportedBackend("bubblewrap", "namespaces of this host's kernel, without a machine", false),
+    createUnsupportedBackend("microsandbox", "small virtual machines by the microsandbox SDK", true),
+  ];
+}

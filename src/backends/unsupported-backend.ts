@@ -1,0 +1,39 @@
+/** A backend that this version only knows by name: it says so, and never has a machine. */
+import { HeyvmError } from "../errors/index.ts";
+import type { Backend, BackendName } from "./backend.ts";
+
+const reason = "not yet supported in this version of heyvm";
+
+export function createUnsupportedBackend(
+  name: BackendName,
+  description: string,
+  usesImages: boolean,
+): Backend {
+  const refuse = () => {
+    return Promise.reject(
+      new HeyvmError("unsupported", `backend ${name} is ${reason}`, {
+        hint: "heyvm create --backend-type libvirt",
+        details: { backend: name },
+      }),
+    );
+  };
+  return {
+    name,
+    description,
+    usesImages,
+    availability: async () => ({ available: false, reason, hint: "heyvm create --backend-type libvirt" }),
+    diagnose: async () => [],
+    create: refuse,
+    start: refuse,
+    openChannel: refuse,
+    stop: async () => undefined,
+    destroy: async () => undefined,
+    status: async (id) => ({ id, state: "absent" }),
+    list: async () => [],
+    readConsole: async () => Buffer.alloc(0),
+    watch: () => () => undefined,
+    imagesInUse: async () => new Set(),
+    prune: async () => [],
+    close: async () => undefined,
+  };
+}

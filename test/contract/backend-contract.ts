@@ -1,0 +1,163 @@
+/** What every backend promises, whatever it is made of. A backend's own test file calls this with a way to set it up. */
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { connectAgent } from "../../src/agent/index.ts";
+import type { AgentSession } from "../../src/agent/types.ts";
+import { type Backend, isPausable, type MachineSpec, type MachineStep } from "../../src/backends/backend.ts";
+
+export interface ContractSetup {
+  /** A backend that is connected anew, as after a restart of the daemon. */
+  open: () => Backend;
+  /** A machine that this backend can make; the suite fills in id, mounts and the like. */
+  spec: Omit<MachineSpec, "id" | "name" | "mounts">;
+  /** Names of everything that exists on the host now because of machines: files, domains, processes. */
+  census: () => Promise<string[]>;
+  bootTimeoutMs: number;
+}
+
+const id = "sb-c0de0001";
+
+export function backendContract(name: string, { open, spec, census, bootTimeoutMs }: ContractSetup): void {
+  const signal = AbortSignal.timeout(4 * bootTimeoutMs);
+  const steps: MachineStep[] = [];
+  const context = { signal, onStep: (step: MachineStep) => void steps.push(step) };
+
+  describe(`backend ${name}`, { timeout: 2 * bootTimeoutMs }, () => {
+    let backend: Backend;
+    let folder: string;
+    let before: string[];
+    let whole: MachineSpec;
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), "heyvm-contract-"));
+      await writeFile(join(folder, "from-host"), "host's\n");
+      backend = open();
+      const { hostPath, ...mount } = { hostPath: folder, guestPath: "/mnt/rw", readOnly: false };
+      whole = {
+        ...spec,
+        id,
+        name: `the contract's "machine" <&>`,
+        mounts: [
+          { hostPath, ...mount },
+          { hostPath, guestPath: "/mnt/ro", readOnly: true },
+        ],
+      };
+    });
+    afterAll(async () => {
+      await backend.destroy(id, AbortSignal.timeout(60_000));
+      await backend.close();
+      await rm(folder, { recursive: true });
+    });
+
+    test("it can make machines here, or the suite has no point", async () => {
+      expect(await backend.availability(signal)).toMatchObject({ available: true });
+      expect(await backend.status(id, signal)).toEqual({ id, state: "absent" });
+    });
+
+    test("a created machine runs, its agent answers and its mounts are live", async () => {
+      const started = await backend.create(whole, context);
+      before = await census();
+      expect(await backend.status(id, signal)).toMatchObject({ id, state: "running" });
+      expect(steps.some(({ state }) => state === "done")).toBe(true);
+      await using agent = await connect(backend, signal, bootTimeoutMs);
+      expect(await run(agent, "echo hello; cat /proc/sys/kernel/ostype")).toBe("hello\nLinux\n");
+      for (const { tag, guestPath, readOnly } of started.guestMounts)
+        await agent.mount(tag, guestPath, { readOnly });
+      expect(
+        await run(agent, "cat /mnt/rw/from-host; echo guest > /mnt/rw/from-guest; ln -s x /mnt/rw/link"),
+      ).toBe("host's\n");
+      // Readable and ours on the host.
+      expect(await readFile(join(folder, "from-guest"), "utf8")).toBe("guest\n");
+      expect((await stat(join(folder, "from-guest"))).uid).toBe(process.getuid?.());
+      // The host enforces it: remounting inside does not help.
+      const attack = "mount -o remount,rw /mnt/ro; echo evil > /mnt/ro/evil; rm -f /mnt/ro/from-host";
+      await run(agent, `${attack}; true`);
+      expect((await readdir(folder)).toSorted()).toEqual(["from-guest", "from-host", "link"]);
+      await run(agent, "echo kept > /workspace/file && sync");
+    });
+
+    test("a backend opened anew knows the machine and can reach it", async () => {
+      await backend.close();
+      backend = open();
+      expect(await backend.list(signal)).toEqual([expect.objectContaining({ id, state: "running" })]);
+      await using agent = await connect(backend, signal, bootTimeoutMs);
+      expect(await run(agent, "cat /workspace/file")).toBe("kept\n");
+    });
+
+    test("a paused machine holds still and goes on", async (task) => {
+      task.skip(!isPausable(backend), "this backend cannot pause");
+      if (!isPausable(backend)) return;
+      await backend.pause(id, signal);
+      expect(await backend.status(id, signal)).toMatchObject({ state: "paused" });
+      await backend.resume(id, signal);
+      expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
+      await using agent = await connect(backend, signal, bootTimeoutMs);
+      expect(await run(agent, "echo still here")).toBe("still here\n");
+    });
+
+    test("what the machine printed on its console can be read", async () => {
+      expect((await backend.readConsole(id, 4096, signal)).length).toBeLessThanOrEqual(4096);
+    });
+
+    test("a stopped machine is told to the watcher, and starts again with its files", async () => {
+      const stopped = new Promise<string>((resolve) => {
+        const unwatch = backend.watch((status) => {
+          if (status.id !== id || status.state !== "stopped") return;
+          unwatch();
+          resolve(status.state);
+        });
+      });
+      await backend.stop(id, signal);
+      await backend.stop(id, signal);
+      expect(await stopped).toBe("stopped");
+      expect(await backend.status(id, signal)).toMatchObject({ state: "stopped" });
+      await backend.start(whole, context);
+      await using agent = await connect(backend, signal, bootTimeoutMs);
+      expect(await run(agent, "cat /workspace/file")).toBe("kept\n");
+    });
+
+    test("a destroyed machine leaves nothing, and destroying it again is no error", async () => {
+      await backend.destroy(id, signal);
+      await backend.destroy(id, signal);
+      expect(await backend.status(id, signal)).toEqual({ id, state: "absent" });
+      expect(await backend.list(signal)).toEqual([]);
+      const after = await census();
+      expect(after.filter((entry) => entry.includes(id))).toEqual([]);
+      expect(after.filter((entry) => !before.includes(entry))).toEqual([]);
+    });
+
+    test("a create that is cancelled while the machine starts leaves nothing", async () => {
+      const abort = new AbortController();
+      const counted = await census();
+      const create = backend.create(whole, {
+        signal: abort.signal,
+        onStep: ({ id, state }) => {
+          if (id === "machine" && state === "started") setTimeout(() => abort.abort(), 100);
+        },
+      });
+      await expect(create).rejects.toMatchObject({ code: "aborted" });
+      expect(await census()).toEqual(counted);
+    });
+  });
+}
+
+function connect(backend: Backend, signal: AbortSignal, timeoutMs: number): Promise<AgentSession> {
+  return connectAgent((signal) => backend.openChannel(id, signal), { signal, timeoutMs });
+}
+
+/** Runs a script in the guest and answers its standard output; fails when it fails. */
+async function run(agent: AgentSession, script: string): Promise<string> {
+  const command = await agent.exec({ argv: ["sh", "-c", script], timeoutMs: 60_000 });
+  command.stdin.end();
+  const [stdout, stderr, exit] = await Promise.all([
+    text(command.stdout),
+    text(command.stderr),
+    command.exit,
+  ]);
+  expect({ ...exit, stderr }).toMatchObject({ code: 0 });
+  return stdout;
+}
