@@ -1,0 +1,16 @@
+export type { Architecture, Image } from "./image.ts";
+export { progressAsSteps } from "./steps.ts";
+export { createImageStore } from "./store.ts";
+export type {
+  AddOptions,
+  DownloadTimeouts,
+  ImagePhase,
+  ImageProgress,
+  ImageStore,
+  ImageStoreOptions,
+  ImageWork,
+  Publisher,
+  ResolveOptions,
+  StoredImage,
+  SupportedImage,
+} from "./types.ts";
