@@ -48,6 +48,7 @@ export async function answerWithProgress<T extends object>(
             elapsed_ms: Math.round(performance.now() - startedMs),
           }),
         onWarning: (message) => send({ type: "warning", message }),
+        onAccepted: (id) => send({ type: "accepted", id }),
       };
       try {
         send({ ...(await work(progress)), type });

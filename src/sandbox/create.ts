@@ -74,6 +74,7 @@ async function provision(
   names.release();
   const creating = new AbortController();
   sandbox.creating = creating;
+  progress.onAccepted?.(record.id);
   const signal = AbortSignal.any([progress.signal, creating.signal, context.shutdown]);
   return await sandbox.lock.run("creating the sandbox", async () => {
     try {

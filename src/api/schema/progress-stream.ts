@@ -1,9 +1,14 @@
 import type { ImageAnswer } from "./images.ts";
-import type { ErrorEvent, StepEvent, WarningEvent } from "./progress.ts";
+import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "./progress.ts";
 import type { Sandbox } from "./sandbox.ts";
 
 /** Lines of create, start and restart with `Accept: application/x-ndjson`; `sandbox` or `error` is the last. */
-export type SandboxProgress = StepEvent | WarningEvent | ErrorEvent | (Sandbox & { type: "sandbox" });
+export type SandboxProgress =
+  | AcceptedEvent
+  | StepEvent
+  | WarningEvent
+  | ErrorEvent
+  | (Sandbox & { type: "sandbox" });
 
 /** Lines of an image pull or add; `image` or `error` is the last. */
 export type ImageProgress = StepEvent | WarningEvent | ErrorEvent | (ImageAnswer & { type: "image" });

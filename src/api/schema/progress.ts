@@ -36,6 +36,12 @@ export const warningEventSchema = z
   .object({ type: z.literal("warning"), message: z.string() })
   .openapi("WarningEvent");
 
+/** Says early in a create which id the sandbox will have: removing it then ends the create and waits for its undo. */
+export const acceptedEventSchema = z
+  .object({ type: z.literal("accepted"), id: z.string() })
+  .openapi("AcceptedEvent");
+
+export type AcceptedEvent = z.infer<typeof acceptedEventSchema>;
 export type Problem = z.infer<typeof problemSchema>;
 export type StepEvent = z.infer<typeof stepEventSchema>;
 export type WarningEvent = z.infer<typeof warningEventSchema>;
