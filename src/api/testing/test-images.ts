@@ -1,0 +1,39 @@
+import type { Image } from "../../images/image.ts";
+import { HeyvmError } from "../../errors/index.ts";
+import type { ImageService, StoredImage } from "../image-service.ts";
+
+const image: Image = {
+  reference: "ubuntu:24.04",
+  path: "/nowhere/ubuntu.img",
+  format: "qcow2",
+  virtualSizeBytes: 2 ** 31,
+  fingerprint: "sha256:test",
+  architecture: "x86_64",
+};
+const stored: StoredImage = { ...image, name: image.reference, sizeBytes: 4096 };
+
+async function resolve(reference: string): Promise<StoredImage> {
+  if (reference === image.reference) return await Promise.resolve(stored);
+  throw new HeyvmError("image_not_found", `there is no image ${reference}`, {
+    hint: "heyvm images supported",
+  });
+}
+
+/** One image, always there; nothing else exists. */
+export function createTestImages(): ImageService {
+  return {
+    resolve,
+    list: async () => await Promise.resolve([stored]),
+    supported: async () =>
+      await Promise.resolve([
+        { name: image.reference, description: "test", url: "http://nowhere/", path: image.path },
+      ]),
+    pull: async (reference, { onStep }) => {
+      onStep({ id: "download", title: "Downloading", state: "progress", doneBytes: 1, totalBytes: 2 });
+      return await resolve(reference);
+    },
+    add: async (name) => await Promise.resolve({ ...stored, name }),
+    remove: async (name) => await Promise.resolve([`image ${name}`]),
+    prune: async () => await Promise.resolve([]),
+  };
+}

@@ -1,0 +1,73 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { sandboxPaths, type StatePaths, statePaths } from "../config/paths.ts";
+import type { SandboxRecord } from "./record.ts";
+import { createRecordStore } from "./record-store.ts";
+
+const id = "sb-0123abcd";
+
+const record: SandboxRecord = {
+  version: 1,
+  id,
+  status: "running",
+  removing: false,
+  spec: {
+    name: "box",
+    slug: "box",
+    type: "shell",
+    backend: "libvirt",
+    cpus: 1,
+    memoryBytes: 2 ** 30,
+    mounts: [{ hostPath: "/srv", guestPath: "/workspace", readOnly: true }],
+    network: false,
+    ttlSeconds: null,
+    workingDirectory: "/workspace",
+    openPorts: [],
+    env: { A: "1" },
+    setupHooks: [],
+    labels: {},
+  },
+  createdAtMs: 1,
+  startedAtMs: 2,
+  expiresAtMs: null,
+  warnings: [],
+};
+
+async function testState(): Promise<StatePaths> {
+  const folder = await mkdtemp(join(tmpdir(), "hv-records-"));
+  onTestFinished(async () => await rm(folder, { recursive: true }));
+  return statePaths(folder);
+}
+
+test("a record reads back as it was saved, and no temporary file stays", async () => {
+  const state = await testState();
+  const store = createRecordStore(state);
+  await store.create(record);
+  await store.save({ ...record, status: "stopped" });
+  expect(await store.load()).toEqual([{ record: { ...record, status: "stopped" }, damaged: false }]);
+  expect(await readdir(sandboxPaths(state, id).folder)).toEqual(["record.json"]);
+});
+
+test.each(["", "{", "[]", '{"version": 99}', JSON.stringify({ ...record, id: "sb-ffffffff" })])(
+  "a damaged record (%j) becomes a failed sandbox, and its file stays as it is",
+  async (content) => {
+    const state = await testState();
+    const { folder, record: path } = sandboxPaths(state, id);
+    await mkdir(folder, { recursive: true });
+    await writeFile(path, content);
+    const [loaded] = await createRecordStore(state).load();
+    expect(loaded).toMatchObject({ damaged: true, record: { id, status: "failed" } });
+    expect(loaded?.record.errorMessage).toContain(path);
+    expect(await readFile(path, "utf8")).toBe(content);
+  },
+);
+
+test("folders that are no sandbox's are left alone", async () => {
+  const state = await testState();
+  await mkdir(join(state.sandboxes, "notes"), { recursive: true });
+  expect(await createRecordStore(state).load()).toEqual([]);
+});

@@ -1,0 +1,216 @@
+/**
+ * A backend for tests: the real agent as a local process in a bubblewrap namespace with a file tree, a host name and
+ * processes of its own, on a unix socket. No virtual machine, no isolation worth the name: never part of the product.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
+
+import type { Backend, MachineSpec, MachineState, MachineStatus, Pausable } from "../../backends/backend.ts";
+import { errnoOf, HeyvmError } from "../../errors/index.ts";
+
+const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
+const guestSocket = "/run/agent.sock";
+const watchIntervalMs = 100;
+
+interface Machine {
+  pid: number;
+  paused: boolean;
+}
+
+/** All machines live in `folder`, so that another process with the same folder finds them. */
+export function createProcessBackend(folder: string, options: { usesImages: boolean }): Backend & Pausable {
+  const listeners = new Set<(status: MachineStatus) => void>();
+  const lastSeen = new Map<string, MachineState>();
+  const look = setInterval(() => void tellChanges(), watchIntervalMs);
+
+  async function tellChanges(): Promise<void> {
+    for (const id of await idsIn(folder)) {
+      const status = await statusOf(folder, id);
+      const before = lastSeen.get(id);
+      lastSeen.set(id, status.state);
+      if (before === undefined || before === status.state) continue;
+      for (const listener of listeners) listener(status);
+    }
+  }
+
+  return {
+    name: "libvirt",
+    description: "test backend",
+    usesImages: options.usesImages,
+    availability: async () => await Promise.resolve({ available: true }),
+    diagnose: async () =>
+      await Promise.resolve([
+        { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
+      ]),
+    async create(spec, { signal, onStep }) {
+      onStep({ id: "disk", title: "Making a folder", state: "started" });
+      await makeRoot(folder, spec);
+      signal.throwIfAborted();
+      await launch(folder, spec);
+      onStep({ id: "disk", title: "Making a folder", state: "done" });
+      return { guestMounts: [], warnings: ["this is a test backend"] };
+    },
+    async start(spec) {
+      await launch(folder, spec);
+      return { guestMounts: [], warnings: [] };
+    },
+    stop: async (id) => await kill(folder, id),
+    async destroy(id) {
+      await kill(folder, id);
+      await rm(join(folder, id), { recursive: true, force: true });
+    },
+    status: async (id) => await statusOf(folder, id),
+    list: async () => await Promise.all((await idsIn(folder)).map(async (id) => await statusOf(folder, id))),
+    openChannel: async (id, signal) => await openSocket(join(folder, id, "root", guestSocket), signal),
+    readConsole: async () => await Promise.resolve(Buffer.from("test console\r\nsecond line\r\n")),
+    watch(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    imagesInUse: async () => await Promise.resolve(new Set<string>()),
+    async prune(_signal, { keepIds }) {
+      const unowned = (await idsIn(folder)).filter((id) => !keepIds.has(id));
+      for (const id of unowned) {
+        await kill(folder, id);
+        await rm(join(folder, id), { recursive: true, force: true });
+      }
+      return unowned.map((id) => `machine ${id}`);
+    },
+    async close() {
+      await Promise.resolve(clearInterval(look));
+    },
+    pause: async (id) => await hold(folder, id, true),
+    resume: async (id) => await hold(folder, id, false),
+  };
+}
+
+/** Ends every machine of the folder, for a test's end. */
+export async function killAllMachines(folder: string): Promise<void> {
+  for (const id of await idsIn(folder)) await kill(folder, id);
+}
+
+async function makeRoot(folder: string, spec: MachineSpec): Promise<void> {
+  const root = join(folder, spec.id, "root");
+  for (const name of ["etc", "root", "run", "tmp", "var/log"]) {
+    await mkdir(join(root, name), { recursive: true });
+  }
+  await writeFile(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
+  await writeFile(join(root, "etc/group"), "root:x:0:\n");
+}
+
+async function launch(folder: string, spec: MachineSpec): Promise<void> {
+  const root = join(folder, spec.id, "root");
+  await rm(join(root, guestSocket), { force: true });
+  const mounts = spec.mounts.flatMap(({ hostPath, guestPath, readOnly }) => [
+    readOnly ? "--ro-bind" : "--bind",
+    hostPath,
+    guestPath,
+  ]);
+  const child = spawn(
+    "bwrap",
+    [
+      ...words("--unshare-user --uid 0 --gid 0 --cap-add ALL --unshare-pid --unshare-uts --unshare-ipc"),
+      ...words("--clearenv --setenv PATH /usr/bin:/usr/sbin"),
+      ...words(`--bind ${root} / --ro-bind /usr /usr --ro-bind ${agentPath} /run/agent.py`),
+      ...words(
+        "--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64",
+      ),
+      ...words("--proc /proc --dev /dev"),
+      ...mounts,
+      ...words(`-- python3 /run/agent.py --listen-unix ${guestSocket}`),
+    ],
+    { detached: true, stdio: "ignore" },
+  );
+  const pid = await pidOf(child);
+  child.unref();
+  await save(folder, spec.id, { pid, paused: false });
+}
+
+function words(text: string): string[] {
+  return text.split(" ");
+}
+
+async function pidOf(child: ChildProcess): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    child.once("spawn", resolve);
+    child.once("error", reject);
+  });
+  if (child.pid === undefined) throw new Error("bwrap has no pid");
+  return child.pid;
+}
+
+async function statusOf(folder: string, id: string): Promise<MachineStatus> {
+  const machine = await load(folder, id);
+  if (machine === undefined) {
+    return { id, state: (await idsIn(folder)).includes(id) ? "stopped" : "absent" };
+  }
+  if (!(await isAlive(machine.pid))) return { id, state: "stopped" };
+  return { id, state: machine.paused ? "paused" : "running" };
+}
+
+/** The whole process group: bwrap, its init and the agent; with the init, all in its namespace goes. */
+async function kill(folder: string, id: string): Promise<void> {
+  const machine = await load(folder, id);
+  if (machine === undefined) return;
+  if (await isAlive(machine.pid)) process.kill(-machine.pid, "SIGKILL");
+  while (await isAlive(machine.pid)) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await rm(join(folder, id, "machine.json"), { force: true });
+}
+
+async function hold(folder: string, id: string, paused: boolean): Promise<void> {
+  const machine = await load(folder, id);
+  if (machine === undefined) throw new HeyvmError("backend_failed", `machine ${id} is not up`);
+  process.kill(-machine.pid, paused ? "SIGSTOP" : "SIGCONT");
+  await save(folder, id, { ...machine, paused });
+}
+
+async function openSocket(path: string, signal: AbortSignal): Promise<Duplex> {
+  signal.throwIfAborted();
+  return await new Promise<Duplex>((resolve, reject) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+    socket.once("error", reject);
+  });
+}
+
+async function save(folder: string, id: string, machine: Machine): Promise<void> {
+  await writeFile(join(folder, id, "machine.json"), `${machine.pid} ${machine.paused}`);
+}
+
+async function load(folder: string, id: string): Promise<Machine | undefined> {
+  try {
+    const [pid, paused] = (await readFile(join(folder, id, "machine.json"), "utf8")).split(" ");
+    return { pid: Number(pid), paused: paused === "true" };
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+async function idsIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** A zombie, which nobody may have waited for yet, is dead. */
+async function isAlive(pid: number): Promise<boolean> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
+  } catch {
+    return false;
+  }
+}
