@@ -37,7 +37,11 @@ export interface Invocation {
   progress(): Progress;
 }
 
-export function createInvocation(command: Command): Invocation {
+/** `stopping` is what the user is told at the first Ctrl-C. */
+export function createInvocation(
+  command: Command,
+  { stopping = "stopping, and undoing what was begun; once more to leave at once" } = {},
+): Invocation {
   const options = command.optsWithGlobals<GlobalOptions>();
   const { stdout, stderr } = process;
   const json = options.format === "json";
@@ -46,8 +50,7 @@ export function createInvocation(command: Command): Invocation {
   const style = createStyle(usesColors(stdout));
   const note = (line: string): void => void stderr.write(`${line}\n`);
   const interruption = listenForInterruption(() => {
-    if (stderr.isTTY)
-      note(errorStyle.dim("stopping, and undoing what was begun; once more to leave at once"));
+    if (stderr.isTTY) note(errorStyle.dim(stopping));
   });
   return {
     json,

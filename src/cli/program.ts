@@ -1,6 +1,7 @@
 /** The command tree; each verb's own options are read from its module when it is used. */
 import { Command, Option } from "commander";
 
+import { portOption } from "./arguments/port.ts";
 import { type Verb, verbAliases, verbs } from "./verbs.ts";
 
 /** Options that every verb has, too, so that they may stand before or after it. */
@@ -33,7 +34,7 @@ export async function buildProgram(version: string, options: { all?: boolean } =
     .exitOverride();
   program
     .addOption(new Option("--api", "serve the API on TCP, as `serve` does with --port"))
-    .addOption(new Option("--port <port>", "port for --api").default(undefined, "3000"));
+    .addOption(portOption("--port <port>", "port for --api; default: 3000"));
   addGlobalOptions(program);
   for (const verb of verbs) addVerb(program, verb);
   program.addHelpText("after", programHelp);

@@ -11,8 +11,8 @@ export async function runProgram(argv: readonly string[], version: string): Prom
   // Only then: a program with an action of its own would take an unknown command for an argument of it.
   if (argv.includes("--api")) {
     program.action(async () => {
-      const { serveApi } = await import("./commands/serve.ts");
-      await serveApi(program);
+      const { serve } = await import("./commands/serve.ts");
+      await serve(program, program.opts());
     });
   }
   await program.parseAsync([...argv], { from: "user" });

@@ -1,7 +1,7 @@
 /** Starts `heyvm serve` in the background and waits until it answers. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
-import { type FileHandle, mkdir, open, rename, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -17,7 +17,6 @@ import { parseMessage } from "./wire.ts";
 const startTimeoutMs = 60_000;
 /** Where the file system can't be watched, and for a socket that is there a moment before it listens. */
 const lookAgainMs = 250;
-const logLimitBytes = 4 * 1_048_576;
 const tailLines = 8;
 
 /**
@@ -33,7 +32,6 @@ export async function startDaemon(
   const socketPath = describeEndpoint(endpoint);
   await mkdir(paths.root, { recursive: true, mode: 0o700 });
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-  await rotate(paths);
   const log = await open(paths.daemonLog, "a+", 0o600);
   try {
     const from = (await log.stat()).size;
@@ -123,14 +121,6 @@ function watchFolder(folder: string, onChange: () => void): FSWatcher[] {
     // Out of inotify instances: the interval finds it a moment later.
     return [];
   }
-}
-
-async function rotate(paths: StatePaths): Promise<void> {
-  const size = await stat(paths.daemonLog).then(
-    (status) => status.size,
-    () => 0,
-  );
-  if (size > logLimitBytes) await rename(paths.daemonLog, paths.daemonLogPrevious).catch(() => undefined);
 }
 
 async function readFrom(log: FileHandle, offset: number): Promise<string[]> {

@@ -1,7 +1,7 @@
 /** Answers that come as lines of JSON while the daemon works: steps, warnings, then the result or an error. */
 import type { IncomingMessage } from "node:http";
 
-import type { ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
+import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import type { CallOptions } from "./deadline.ts";
 import { remoteError } from "./remote-error.ts";
@@ -25,12 +25,6 @@ export interface Step {
 export interface ProgressOptions extends CallOptions {
   onStep?: ((step: Step) => void) | undefined;
   onWarning?: ((message: string) => void) | undefined;
-}
-
-/** First line of a create: the id that the sandbox will have. */
-interface AcceptedEvent {
-  type: "accepted";
-  id: string;
 }
 
 /** An hour: a download and the making of a prepared disk under emulation included. */

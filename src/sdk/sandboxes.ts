@@ -1,6 +1,8 @@
 /** All sandboxes: make one, find one, list them. */
 import type { Sandbox as SandboxDocument } from "../api/schema.ts";
+import { AbortedError } from "../errors/index.ts";
 import type { CallOptions } from "./deadline.ts";
+import { createDeferred } from "./deferred.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import { type CreateSandboxOptions, toCreateRequest } from "./sandbox-info.ts";
 import { createSandboxHandle, type OwnedSandbox, type Sandbox } from "./sandbox.ts";
@@ -18,28 +20,40 @@ export interface Sandboxes {
   list(options?: CallOptions & { all?: boolean }): Promise<Sandbox[]>;
 }
 
+/** The daemon tells the id at once; one that doesn't is busy, and undoes when the connection closes. */
+const acceptTimeoutMs = 2000;
 /** How long an undo may take before its waiter gives up; the daemon goes on undoing. */
 const undoTimeoutMs = 60_000;
 
 export function createSandboxes(transport: Transport): Sandboxes {
   return {
     async create(options = {}, progress = {}) {
-      let id: string | undefined;
+      const accepted = createDeferred<string>();
+      const connection = new AbortController();
+      let givingUp: Promise<void> | undefined;
+      const onAbort = (): void => {
+        givingUp = giveUp(transport, accepted.promise).finally(() =>
+          connection.abort(progress.signal?.reason),
+        );
+      };
+      if (progress.signal?.aborted === true) throw new AbortedError("the create", progress.signal.reason);
+      progress.signal?.addEventListener("abort", onAbort, { once: true });
       try {
         const document = await requestWithProgress<SandboxDocument & { type: "sandbox" }>(
           transport,
           "/sandboxes",
           toCreateRequest(options),
-          progress,
-          (accepted) => {
-            id = accepted;
-          },
+          { ...progress, signal: connection.signal },
+          accepted.resolve,
         );
-        return createSandboxHandle(transport, document);
+        if (givingUp === undefined) return createSandboxHandle(transport, document);
       } catch (error) {
-        if (progress.signal?.aborted === true && id !== undefined) await waitForUndo(transport, id);
-        throw error;
+        if (givingUp === undefined) throw error;
+      } finally {
+        progress.signal?.removeEventListener("abort", onAbort);
       }
+      await givingUp;
+      throw new AbortedError("the create", progress.signal?.reason);
     },
     async get(reference, options = {}) {
       const path = `/sandboxes/${encodeURIComponent(reference)}`;
@@ -56,9 +70,16 @@ export function createSandboxes(transport: Transport): Sandboxes {
   };
 }
 
-/** Removing what is being undone waits for the undo. That it is gone already is what we want. */
-async function waitForUndo(transport: Transport, id: string): Promise<void> {
+/** Removing what is being made ends its create, and answers after the undo. */
+async function giveUp(transport: Transport, accepted: Promise<string>): Promise<void> {
+  const id = await Promise.race([accepted, expireAfter(acceptTimeoutMs)]);
+  if (id === undefined) return;
   await transport
     .json("DELETE", `/sandboxes/${id}`, { timeoutMs: undoTimeoutMs })
     .catch((_undoneOrUnreachable: unknown) => undefined);
+}
+
+async function expireAfter(timeoutMs: number): Promise<undefined> {
+  await new Promise((resolve) => setTimeout(resolve, timeoutMs).unref());
+  return undefined;
 }

@@ -1,0 +1,259 @@
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe, expect, test } from "vitest";
+
+import { createDeferred } from "../sdk/deferred.ts";
+import { type HostDaemon, startHostDaemon, webSandbox } from "./testing/host-daemon.ts";
+import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
+
+interface Bench extends AsyncDisposable {
+  folder: string;
+  daemon: HostDaemon;
+  heyvm(...words: string[]): Promise<CliResult>;
+}
+
+async function setUp(play?: Parameters<typeof startHostDaemon>[1]): Promise<Bench> {
+  const folder = await mkdtemp(join(tmpdir(), "hv-"));
+  await mkdir(join(folder, "guest", "workspace"), { recursive: true });
+  const daemon = await startHostDaemon(join(folder, "guest"), play);
+  return {
+    folder,
+    daemon,
+    heyvm: (...words) => runCli(words, { socketPath: daemon.socketPath }),
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+describe("usage", () => {
+  test.each([
+    [["lst"], /unknown command 'lst'/],
+    [["create", "--memory", "2X"], /--memory: "2X" is not a size/],
+    [["create", "--type", "ruby"], /Allowed choices are shell, python, node/],
+    [["exec", "web"], /there is no command to run/],
+    [["cp", "a", "b"], /neither a nor b is in a sandbox/],
+    [["rm", "web"], /there is no terminal to ask on/],
+  ])("%j is a usage error with a hint, exit code 2, and says nothing on stdout", async (words, message) => {
+    const result = await runCli(words);
+    expect(result).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).toContain("hint:");
+  });
+
+  test("heyvm alone prints its help", async () => {
+    const result = await runCli([]);
+    expect(result).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(result.stdout).toContain("Usage: heyvm");
+  });
+
+  test("--format json may stand before or after the verb, and holds for errors", async () => {
+    for (const words of [
+      ["--format", "json", "config", "nope"],
+      ["config", "nope", "--format=json"],
+    ]) {
+      const { exitCode, stdout, stderr } = await runCli(words);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+      expect(JSON.parse(stderr)).toMatchObject({ code: "invalid_argument", exit_code: 2 });
+    }
+  });
+});
+
+describe("results", () => {
+  test("a list is a table for people and an array for programs", async () => {
+    await using bench = await setUp();
+    const { stdout } = await bench.heyvm("list");
+    expect(stdout.split("\n").slice(0, 2)).toEqual([
+      expect.stringMatching(/^ID +NAME +STATUS +TYPE +IMAGE/),
+      expect.stringMatching(/^sb-0000000a +web +running +shell +debian:12 +libvirt +1 +1 GiB/),
+    ]);
+    expect(JSON.parse((await bench.heyvm("list", "--format", "json")).stdout)).toEqual([webSandbox]);
+    expect((await bench.heyvm("list", "--label", "team=db", "--format", "json")).stdout).toBe("[]\n");
+  });
+
+  test("what is not there is exit code 3 with the daemon's hint", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("get", "nobody");
+    expect(result).toMatchObject({ exitCode: 3, stdout: "" });
+    expect(result.stderr).toContain("hint: heyvm list --all");
+  });
+
+  test("a verb for several does the others when one fails", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("rm", "--yes", "nobody", "web");
+    expect(result.exitCode).toBe(3);
+    expect(result.stdout).toContain("removed web");
+    expect(bench.daemon.requests).toContain(`DELETE /sandboxes/${webSandbox.id}`);
+  });
+
+  test("create prints the id alone when asked, and its steps on stderr", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("create", "--print-id");
+    expect(result).toMatchObject({ exitCode: 0, stdout: `${webSandbox.id}\n` });
+    expect(result.stderr).toContain("✓ Creating the machine  1.2s");
+  });
+});
+
+describe("exec", () => {
+  test("streams stay apart and the exit code is the command's", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7");
+    expect(result).toMatchObject({ exitCode: 7, stdout: "out\n", stderr: "err\n" });
+  });
+
+  test("binary input passes unchanged, and its end is passed on", async () => {
+    await using bench = await setUp();
+    const input = Buffer.from(Array.from({ length: 1_000_003 }, (_, index) => (index * 7) % 256));
+    const result = await runCli(["exec", "web", "--", "cat"], { socketPath: bench.daemon.socketPath, input });
+    expect(result.exitCode).toBe(0);
+    expect(result.stdoutBytes.equals(input)).toBe(true);
+  });
+
+  test("options after the id belong to the command when there is no --", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("exec", "web", "echo", "--format", "json");
+    expect(result).toMatchObject({ exitCode: 0, stdout: "--format json\n" });
+  });
+
+  test("a missing program is 127, a missing sandbox 125", async () => {
+    await using bench = await setUp();
+    expect(await bench.heyvm("exec", "web", "--", "no-such-program")).toMatchObject({ exitCode: 127 });
+    expect(await bench.heyvm("exec", "nobody", "--", "true")).toMatchObject({ exitCode: 125 });
+  });
+
+  test("a signal that ends the command is 128 + n", async () => {
+    await using bench = await setUp();
+    expect(await bench.heyvm("exec", "web", "--", "sh", "-c", "kill -KILL $$")).toMatchObject({
+      exitCode: 137,
+    });
+  });
+
+  test("--format json gathers both outputs in one document", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("exec", "--format", "json", "web", "--", "sh", "-c", "echo out; exit 3");
+    expect(result.exitCode).toBe(3);
+    expect(JSON.parse(result.stdout)).toMatchObject({ stdout: "out\n", stderr: "", exit_code: 3 });
+  });
+
+  test("signals reach the command, which decides what they mean", async () => {
+    await using bench = await setUp();
+    const script = "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 0.05; done";
+    const child = spawnCli(["exec", "-n", "web", "--", "sh", "-c", script], {
+      socketPath: bench.daemon.socketPath,
+    });
+    let stdout = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
+      stdout += chunk.toString();
+      if (stdout === "ready\n") child.kill("SIGINT");
+    });
+    await once(child, "close");
+    expect({ stdout, exitCode: child.exitCode }).toEqual({ stdout: "ready\ngot it\n", exitCode: 9 });
+    expect(bench.daemon.signals).toEqual(["SIGINT"]);
+  });
+
+  test("a reader that goes away ends it quietly", async () => {
+    await using bench = await setUp();
+    const child = spawnCli(["exec", "web", "--", "yes"], { socketPath: bench.daemon.socketPath });
+    let stderr = "";
+    child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdout?.once("data", () => child.stdout?.destroy());
+    await once(child, "close");
+    expect({ stderr, exitCode: child.exitCode }).toEqual({ stderr: "", exitCode: 141 });
+  });
+});
+
+describe("run", () => {
+  test("makes, runs, removes; only the command's output is on stdout", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("run", "--image", "debian:12", "--", "sh", "-c", "echo hi; exit 4");
+    expect(result).toMatchObject({ exitCode: 4, stdout: "hi\n" });
+    expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
+  });
+});
+
+describe("interruption", () => {
+  test("Ctrl-C during create ends it, waits for the undo and leaves with 130", async () => {
+    const undone = createDeferred<void>();
+    let ended = false;
+    await using bench = await setUp({
+      create: (answer) => {
+        answer.write(`${JSON.stringify({ type: "accepted", id: webSandbox.id })}\n`);
+        child.kill("SIGINT");
+      },
+      remove: (answer) => {
+        ended = child.exitCode !== null;
+        answer.writeHead(200, { "content-type": "application/json" });
+        answer.end("{}", () => undone.resolve());
+      },
+    });
+    const child = spawnCli(["create"], { socketPath: bench.daemon.socketPath });
+    await once(child, "close");
+    await undone.promise;
+    expect({ ended, exitCode: child.exitCode }).toEqual({ ended: false, exitCode: 130 });
+    expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
+  });
+});
+
+describe("cp", () => {
+  test("a file goes up and comes back with its content and mode", async () => {
+    await using bench = await setUp();
+    const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
+    const content = Buffer.from(Array.from({ length: 300_001 }, (_, index) => index % 253));
+    await writeFile(up, content);
+    await chmod(up, 0o640);
+    expect(await bench.heyvm("cp", up, "web:/data/file")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
+    expect((await readFile(down)).equals(content)).toBe(true);
+    expect((await stat(down)).mode & 0o777).toBe(0o640);
+  });
+
+  test("a folder goes into one that exists, with what is in it", async () => {
+    await using bench = await setUp();
+    const source = join(bench.folder, "project");
+    await mkdir(join(source, "deep", "empty"), { recursive: true });
+    await writeFile(join(source, "deep", "a.sh"), "echo a");
+    await chmod(join(source, "deep", "a.sh"), 0o755);
+    expect(await bench.heyvm("cp", source, "web:")).toMatchObject({ exitCode: 0 });
+    const back = join(bench.folder, "back");
+    await mkdir(back);
+    const json = await bench.heyvm("cp", "--format", "json", "web:project", back);
+    expect(JSON.parse(json.stdout)).toMatchObject({ files: 1, bytes: 6 });
+    expect((await stat(join(back, "project", "deep", "a.sh"))).mode & 0o777).toBe(0o755);
+    expect((await stat(join(back, "project", "deep", "empty"))).isDirectory()).toBe(true);
+  });
+
+  test("- is stdin and stdout", async () => {
+    await using bench = await setUp();
+    const input = Buffer.from([0, 1, 255, 10, 13]);
+    await runCli(["cp", "-", "web:in"], { socketPath: bench.daemon.socketPath, input });
+    expect((await bench.heyvm("cp", "web:in", "-")).stdoutBytes.equals(input)).toBe(true);
+  });
+
+  test("a link is copied as a link, and a later copy does not follow it out of the destination", async () => {
+    await using bench = await setUp();
+    const guest = join(bench.folder, "guest", "workspace", "out");
+    const [outside, back] = [join(bench.folder, "outside"), join(bench.folder, "back")];
+    await mkdir(guest);
+    await mkdir(outside);
+    await symlink(outside, join(guest, "trap"));
+    expect(await bench.heyvm("cp", "web:out", back)).toMatchObject({ exitCode: 0 });
+    expect(await readlink(join(back, "trap"))).toBe(outside);
+    // Now the guest says that it is a folder, with a file in it.
+    await rm(join(guest, "trap"));
+    await mkdir(join(guest, "trap"));
+    await writeFile(join(guest, "trap", "evil"), "x");
+    const second = await bench.heyvm("cp", "web:out/.", back);
+    expect(second.exitCode).not.toBe(0);
+    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
+  });
+
+  test("a file that is not there is exit code 3, on either side", async () => {
+    await using bench = await setUp();
+    expect(await bench.heyvm("cp", "web:/nope", ".")).toMatchObject({ exitCode: 3 });
+    expect(await bench.heyvm("cp", "/nope", "web:")).toMatchObject({ exitCode: 3 });
+  });
+});
