@@ -18,6 +18,7 @@ export interface Storage {
   readonly folder: string;
   path(volume: string): string;
   list(signal: AbortSignal): Promise<string[]>;
+  has(volume: string, signal: AbortSignal): Promise<boolean>;
   /** An empty qcow2 disk on top of another file. */
   createOverlay(volume: string, backing: Backing, capacityBytes: number, signal: AbortSignal): Promise<void>;
   /** A file with this content. Fails when the volume exists. */

@@ -60,7 +60,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     if (found === undefined) return { id, state: "absent" };
     if (found.state !== "off") return machineStatus(id, found);
     const storage = await host.storage(signal);
-    return (await storage.list(signal)).includes(disk)
+    return (await storage.has(disk, signal))
       ? { id, state: "stopped" }
       : { id, state: "failed", reason: `its disk is gone: ${storage.path(disk)}` };
   }

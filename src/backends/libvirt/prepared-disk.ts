@@ -75,7 +75,7 @@ export function createPreparedDisks(host: LibvirtHost, options: PreparationOptio
       return shared.run(key, context, async (context) => {
         const storage = await host.storage(context.signal);
         const existing = await findSharedDisk(storage, "prepared", key, context.signal);
-        if (existing !== undefined && (await storage.list(context.signal)).includes(existing.disk)) {
+        if (existing !== undefined && (await storage.has(existing.disk, context.signal))) {
           return existing.disk;
         }
         return prepare(image, type, files, key, context);

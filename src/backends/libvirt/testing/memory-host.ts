@@ -38,6 +38,7 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     folder,
     path: (volume) => `${folder}/${volume}`,
     list: (signal) => attempt("list volumes", signal, () => [...volumes.keys()]),
+    has: (volume, signal) => attempt(`has ${volume}`, signal, () => volumes.has(volume)),
     createOverlay: (volume, backing, _capacity, signal) =>
       attempt(`overlay ${volume}`, signal, () => {
         if (volumes.has(volume)) throw new Error(`${volume} exists`);

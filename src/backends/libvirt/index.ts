@@ -1,0 +1,10 @@
+import type { Backend, Pausable } from "../backend.ts";
+import { createBackendOn, type LibvirtBackendOptions } from "./libvirt-backend.ts";
+import { createLibvirtHost } from "./libvirt-host.ts";
+
+export type { LibvirtBackendOptions } from "./libvirt-backend.ts";
+
+/** Makes the backend for one connection URI; connects with the first call. */
+export function createLibvirtBackend(options: LibvirtBackendOptions): Backend & Pausable {
+  return createBackendOn(createLibvirtHost(options.uri), options);
+}

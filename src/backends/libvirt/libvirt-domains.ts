@@ -1,0 +1,214 @@
+/** Domains, by libvirt's calls. */
+import { connect } from "node:net";
+import type { Duplex } from "node:stream";
+
+import { AbortedError, HeyvmError } from "../../errors/index.ts";
+import {
+  type DomainRef,
+  type DomainState,
+  type LibvirtConnection,
+  LibvirtError,
+} from "../../libvirt/index.ts";
+import type { DomainStatus, Domains } from "./host.ts";
+import type { LibvirtLink } from "./libvirt-link.ts";
+import { orUndefined } from "./libvirt-storage.ts";
+import { attributeOf, elementsAt, parseXml } from "./xml.ts";
+
+/** Starting and ending QEMU can take this long on a busy host. */
+const slowCallTimeoutMs = 120_000;
+
+export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
+  const listeners = new Set<(domain: string) => void>();
+  const tell = (name: string) => {
+    for (const listener of listeners) listener(name);
+  };
+  link.onConnect(async ({ events }) => {
+    await events.onLifecycle(({ domain }) => tell(domain.name));
+  });
+  const reconnect = createReconnect(() => domains.list(AbortSignal.timeout(60_000)), tell);
+  link.onLost(() => {
+    if (listeners.size > 0) reconnect.begin();
+  });
+
+  /** Works on a domain that has to exist. */
+  function on<T>(
+    what: string,
+    name: string,
+    signal: AbortSignal,
+    work: (connection: LibvirtConnection, domain: DomainRef) => Promise<T>,
+  ): Promise<T> {
+    return link.use({ what: `${what} ${name}`, signal }, async (connection) => {
+      const domain = await find(connection, name, signal);
+      if (domain === undefined) throw new MachineAbsentError(name);
+      return work(connection, domain);
+    });
+  }
+
+  const domains: Domains = {
+    define: (xml, signal) =>
+      link.use({ what: "defining the machine", signal }, async ({ domains }) => {
+        await domains.defineXml(xml, { signal, timeoutMs: slowCallTimeoutMs });
+      }),
+    start: (name, signal) =>
+      on("starting", name, signal, async ({ domains }, domain) => {
+        await domains.create(domain, { signal, timeoutMs: slowCallTimeoutMs });
+      }),
+    powerOff: (name, signal) =>
+      link.use({ what: `ending ${name}`, signal }, async (connection) => {
+        const domain = await find(connection, name, signal);
+        if (domain !== undefined) await powerOff(connection, domain, signal);
+      }),
+    remove: (name, signal) =>
+      link.use({ what: `removing ${name}`, signal }, async (connection) => {
+        const domain = await find(connection, name, signal);
+        if (domain === undefined) return;
+        await powerOff(connection, domain, signal);
+        const all = { managedSave: true, snapshotsMetadata: true, checkpointsMetadata: true, nvram: true };
+        await orUndefined(connection.domains.undefine(domain, { ...all, signal }), "noDomain");
+      }),
+    suspend: (name, signal) =>
+      on("pausing", name, signal, ({ domains }, domain) => domains.suspend(domain, { signal })),
+    resume: (name, signal) =>
+      on("resuming", name, signal, ({ domains }, domain) => domains.resume(domain, { signal })),
+    status: (name, signal) =>
+      link.use({ what: `looking at ${name}`, signal }, async (connection) => {
+        const domain = await find(connection, name, signal);
+        if (domain === undefined) return undefined;
+        const state = await orUndefined(connection.domains.state(domain, { signal }), "noDomain");
+        return state === undefined ? undefined : readState(state);
+      }),
+    xml: (name, signal) =>
+      link.use({ what: `looking at ${name}`, signal }, async (connection) => {
+        const domain = await find(connection, name, signal);
+        return domain === undefined
+          ? undefined
+          : orUndefined(connection.domains.xml(domain, { inactive: true, signal }), "noDomain");
+      }),
+    list: (signal) =>
+      link.use({ what: "listing the machines", signal }, async ({ domains }) => {
+        return (await domains.list({}, { signal })).map(({ name }) => name);
+      }),
+    openChannel: (name, channel, signal) =>
+      on("reaching the agent of", name, signal, async ({ domains, devices }, domain) => {
+        if (isLocal) {
+          const path = channelPath(await domains.xml(domain, { signal }), channel);
+          const socket = path === undefined ? undefined : await dial(path, signal);
+          if (socket !== undefined) return socket;
+        }
+        // Another host's, or another user's: libvirt carries the bytes.
+        return devices.openChannel(domain, channel, { force: true, signal });
+      }),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  return domains;
+}
+
+function find({ domains }: LibvirtConnection, name: string, signal: AbortSignal) {
+  return orUndefined(domains.lookupByName(name, { signal }), "noDomain");
+}
+
+async function powerOff(
+  connection: LibvirtConnection,
+  domain: DomainRef,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await connection.domains.destroy(domain, { signal, timeoutMs: slowCallTimeoutMs });
+  } catch (error) {
+    // It does not run.
+    if (!LibvirtError.hasCode(error, "operationInvalid", "noDomain")) throw error;
+  }
+}
+
+/** There is no such domain (any more). */
+class MachineAbsentError extends HeyvmError {
+  constructor(domain: string) {
+    super("wrong_state", `libvirt has no domain ${domain}`, {
+      hint: "heyvm rm removes the sandbox; somebody has removed its machine",
+      details: { domain },
+    });
+  }
+}
+
+function readState({ state, reason }: DomainState): DomainStatus {
+  switch (state) {
+    case "running":
+    case "blocked":
+    case "pmsuspended":
+    // Powering off, and not there yet.
+    case "shutdown":
+      return { state: "running" };
+    case "paused":
+      if (/io.?error/i.test(reason))
+        return { state: "failed", reason: "its disk cannot be written; is the host's full?" };
+      if (/crash/i.test(reason)) return { state: "failed", reason: "the guest's kernel panicked" };
+      return { state: "paused" };
+    case "crashed":
+      return { state: "failed", reason: "the guest crashed" };
+    case "shutoff":
+      if (/crash/i.test(reason)) return { state: "failed", reason: "QEMU ended unexpectedly" };
+      return { state: "off" };
+    default:
+      return { state: "failed", reason: `libvirt calls its state ${state} (${reason})` };
+  }
+}
+
+/** The unix socket of a channel in a running domain's XML. */
+function channelPath(xml: string, channel: string): string | undefined {
+  for (const device of elementsAt(parseXml(xml), "domain", "devices", "channel")) {
+    if (attributeOf(elementsAt(device, "target")[0], "name") === channel) {
+      return attributeOf(elementsAt(device, "source")[0], "path");
+    }
+  }
+  return undefined;
+}
+
+/** Connects; `undefined` when this user cannot. */
+function dial(path: string, signal: AbortSignal): Promise<Duplex | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    const leave = () => {
+      socket.destroy();
+      reject(new AbortedError("reaching the agent", signal.reason));
+    };
+    signal.addEventListener("abort", leave, { once: true });
+    const settle = () => signal.removeEventListener("abort", leave);
+    socket.once("connect", () => {
+      settle();
+      socket.removeAllListeners("error");
+      resolve(socket);
+    });
+    socket.once("error", () => {
+      settle();
+      resolve(undefined);
+    });
+    if (signal.aborted) leave();
+  });
+}
+
+/** Gets back to a daemon that went away, because somebody wants to know of changes; then tells of every domain. */
+function createReconnect(list: () => Promise<string[]>, tell: (domain: string) => void) {
+  let waiting = false;
+  async function attempt(delayMs: number): Promise<void> {
+    try {
+      for (const name of await list()) tell(name);
+      waiting = false;
+    } catch {
+      // A closed backend fails for ever: give up after two minutes; the next call connects anyway.
+      if (delayMs < 64_000) later(delayMs * 2);
+      else waiting = false;
+    }
+  }
+  function later(delayMs: number): void {
+    waiting = true;
+    setTimeout(() => void attempt(delayMs), delayMs).unref();
+  }
+  return {
+    begin() {
+      if (!waiting) later(500);
+    },
+  };
+}

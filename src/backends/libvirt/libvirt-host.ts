@@ -1,0 +1,58 @@
+/** The libvirt at a URI, in the backend's words. */
+import type { HostCapabilities, LibvirtHost, Storage } from "./host.ts";
+import { parseCapabilities } from "./capabilities.ts";
+import { createDomains } from "./libvirt-domains.ts";
+import { createLibvirtLink } from "./libvirt-link.ts";
+import { createStorage, ensurePool } from "./libvirt-storage.ts";
+
+/** Connects with the first call. */
+export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.env): LibvirtHost {
+  const link = createLibvirtLink(uri, env);
+  const isLocal = /^qemu(\+unix)?:\/\/\//.test(uri);
+  let capabilities: Promise<HostCapabilities> | undefined;
+  let storage: Promise<Storage> | undefined;
+
+  async function readCapabilities(signal: AbortSignal): Promise<HostCapabilities> {
+    const what = "reading libvirt's capabilities";
+    const document = await link.use({ what, signal }, ({ host }) =>
+      host.capabilities({ signal, timeoutMs: 60_000 }),
+    );
+    return parseCapabilities(document, isLocal ? process.geteuid?.() : undefined);
+  }
+
+  async function openStorage(signal: AbortSignal): Promise<Storage> {
+    const what = "opening the storage pool";
+    const { pool, folder } = await link.use({ what, signal }, (connection) =>
+      ensurePool(connection, env, signal),
+    );
+    return createStorage(link, isLocal, pool, folder);
+  }
+
+  return {
+    uri,
+    isLocal,
+    domains: createDomains(link, isLocal),
+    async capabilities(signal) {
+      const pending = capabilities ?? readCapabilities(signal);
+      capabilities = pending;
+      return forgetFailure(pending, () => (capabilities = undefined));
+    },
+    async storage(signal) {
+      const pending = storage ?? openStorage(signal);
+      storage = pending;
+      return forgetFailure(pending, () => (storage = undefined));
+    },
+    warnings: link.warnings,
+    close: link.close,
+  };
+}
+
+/** What failed is tried again the next time. */
+async function forgetFailure<T>(pending: Promise<T>, forget: () => void): Promise<T> {
+  try {
+    return await pending;
+  } catch (error) {
+    forget();
+    throw error;
+  }
+}

@@ -1,0 +1,154 @@
+/** One connection to libvirt for the whole backend: opened when needed, opened anew when it was lost. */
+import { AbortedError, HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
+import {
+  connectLibvirt,
+  LibvirtAbortError,
+  LibvirtAuthError,
+  LibvirtConnectError,
+  type LibvirtConnection,
+  LibvirtConnectionLostError,
+  LibvirtError,
+  LibvirtUriError,
+  startSystemDaemon,
+} from "../../libvirt/index.ts";
+import { LibvirtPermissionError, LibvirtUnreachableError, libvirtFailure } from "./errors.ts";
+
+export interface CallContext {
+  /** For people, in the message of a failure: `starting sb-1a2b3c4d`. */
+  what: string;
+  signal: AbortSignal;
+  /** Whether the call may be made again when the connection broke in its middle. */
+  repeatable?: boolean | undefined;
+}
+
+export interface LibvirtLink {
+  readonly uri: string;
+  /** Makes calls on the connection; what libvirt throws becomes a `HeyvmError`. */
+  use<T>(context: CallContext, work: (connection: LibvirtConnection) => Promise<T>): Promise<T>;
+  /** Called with every new connection, before anybody uses it. */
+  onConnect(listener: (connection: LibvirtConnection) => Promise<void>): void;
+  /** Called when a connection is lost without our doing. */
+  onLost(listener: () => void): void;
+  warnings: () => readonly string[];
+  close: () => Promise<void>;
+}
+
+export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.env): LibvirtLink {
+  const connectListeners: ((connection: LibvirtConnection) => Promise<void>)[] = [];
+  const lostListeners: (() => void)[] = [];
+  const warnings: string[] = [];
+  let current: Promise<LibvirtConnection> | undefined;
+  let closed = false;
+
+  function connection(): Promise<LibvirtConnection> {
+    current ??= open();
+    return current;
+  }
+
+  async function open(): Promise<LibvirtConnection> {
+    try {
+      const connection = await connectOrStart();
+      void connection.closed.then(whenClosed);
+      for (const listener of connectListeners) await listener(connection);
+      return connection;
+    } catch (error) {
+      current = undefined;
+      throw connectFailure(uri, error);
+    }
+  }
+
+  function whenClosed(): void {
+    current = undefined;
+    if (closed) return;
+    for (const listener of lostListeners) listener();
+  }
+
+  async function connectOrStart(): Promise<LibvirtConnection> {
+    try {
+      return await connectLibvirt(uri, { env });
+    } catch (error) {
+      // A container or a CI runner: root, and no service manager that would start libvirt.
+      const forRoot = process.getuid?.() === 0 && /^qemu(\+unix)?:\/\/\/(system|session)/.test(uri);
+      if (!(error instanceof LibvirtConnectError) || !forRoot) throw error;
+      const started = await startSystemDaemon({ env });
+      const names = started.map(({ program, pid }) => `${program} (process ${pid})`).join(", ");
+      if (started.length > 0) warnings.push(`no libvirt was running: started ${names}`);
+      return connectLibvirt(uri, { env });
+    }
+  }
+
+  async function use<T>(
+    context: CallContext,
+    work: (connection: LibvirtConnection) => Promise<T>,
+  ): Promise<T> {
+    const { what, signal, repeatable = true } = context;
+    if (closed) throw new HeyvmError("backend_failed", `${what}: the libvirt backend was closed`);
+    if (signal.aborted) throw new AbortedError(what, signal.reason);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await work(await untilAborted(connection(), what, signal));
+      } catch (error) {
+        if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
+          current = undefined;
+          continue;
+        }
+        if (error instanceof LibvirtAbortError || signal.aborted) throw new AbortedError(what, error);
+        throw libvirtFailure(what, error);
+      }
+    }
+  }
+
+  return {
+    uri,
+    use,
+    onConnect: (listener) => void connectListeners.push(listener),
+    onLost: (listener) => void lostListeners.push(listener),
+    warnings: () => warnings,
+    async close() {
+      closed = true;
+      const open = await current?.catch(() => undefined);
+      await open?.close();
+    },
+  };
+}
+
+/** Connecting is shared by all who wait for it, so that one who leaves must not end it. */
+function untilAborted<T>(promise: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const leave = () => reject(new AbortedError(what, signal.reason));
+    signal.addEventListener("abort", leave, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+  });
+}
+
+function connectFailure(uri: string, error: unknown): Error {
+  if (error instanceof LibvirtUriError) {
+    return new InvalidArgumentError(
+      "uri",
+      `${JSON.stringify(uri)} is no URI that heyvm can use: ${error.message}`,
+      {
+        cause: error,
+        hint: "use qemu:///session, qemu:///system, qemu+ssh://user@host/system or qemu+tcp://host/system",
+      },
+    );
+  }
+  if (error instanceof LibvirtAuthError || isPermission(error)) return new LibvirtPermissionError(uri, error);
+  if (error instanceof LibvirtConnectError || error instanceof LibvirtError) {
+    return new LibvirtUnreachableError(uri, reachHint(uri), error);
+  }
+  return libvirtFailure(`connecting to ${uri}`, error);
+}
+
+function isPermission(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && cause.code === "EACCES") return true;
+  }
+  return LibvirtError.hasCode(error, "authenticationFailed", "operationDenied", "accessDenied");
+}
+
+function reachHint(uri: string): string {
+  if (uri.includes("+ssh")) return "check that this works: ssh -o BatchMode=yes HOST virsh version";
+  if (uri.includes("+tcp")) return "check that the host's libvirt listens on TCP, or use qemu+ssh://";
+  if (uri.endsWith("/system")) return "sudo systemctl enable --now libvirtd.socket, or use qemu:///session";
+  return "heyvm doctor";
+}
