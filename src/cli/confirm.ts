@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline/promises";
 
+import { AbortedError } from "../errors/index.ts";
 import type { Invocation } from "./invocation.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -14,6 +15,9 @@ export async function confirm(invocation: Invocation, question: string): Promise
   try {
     const answer = await reader.question(`${question} [y/N] `, { signal: invocation.signal });
     return /^y(es)?$/i.test(answer.trim());
+  } catch (error) {
+    if (invocation.signal.aborted) throw new AbortedError("the question", invocation.signal.reason);
+    throw error;
   } finally {
     reader.close();
   }

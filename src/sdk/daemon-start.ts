@@ -19,23 +19,28 @@ const startTimeoutMs = 60_000;
 const lookAgainMs = 250;
 const tailLines = 8;
 
+export interface DaemonStart {
+  endpoint: Endpoint;
+  paths: StatePaths;
+  /** Whether the daemon answers by now. */
+  answers: () => Promise<boolean>;
+  signal: AbortSignal | undefined;
+  /** Node's arguments; default: this package's `heyvm serve`. */
+  serve?: readonly string[] | undefined;
+}
+
 /**
  * Several may start it at the same time: the daemon's lock lets one win, the others' children leave, and all wait for
  * the same socket. Throws `daemon_unavailable` with the end of the log, or the daemon's own reason.
  */
-export async function startDaemon(
-  endpoint: Endpoint,
-  paths: StatePaths,
-  answers: () => Promise<boolean>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+export async function startDaemon({ endpoint, paths, answers, signal, serve }: DaemonStart): Promise<void> {
   const socketPath = describeEndpoint(endpoint);
   await mkdir(paths.root, { recursive: true, mode: 0o700 });
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
   const log = await open(paths.daemonLog, "a+", 0o600);
   try {
     const from = (await log.stat()).size;
-    const child = spawnServe(socketPath, log.fd);
+    const child = spawnServe(socketPath, log.fd, serve ?? serveArguments());
     const verdict = await waitForDaemon(child, [dirname(socketPath), paths.root], answers, signal);
     if (verdict === "answers") return;
     const said = await readFrom(log, from);
@@ -47,10 +52,8 @@ export async function startDaemon(
   }
 }
 
-function spawnServe(socketPath: string, logFd: number): ChildProcess {
-  const self = fileURLToPath(import.meta.url);
-  const main = fileURLToPath(new URL(`../cli/main${extname(self)}`, import.meta.url));
-  const child = spawn(process.execPath, [...loaderOf(self), main, "serve", "--idle", "--format", "json"], {
+function spawnServe(socketPath: string, logFd: number, serve: readonly string[]): ChildProcess {
+  const child = spawn(process.execPath, serve, {
     cwd: "/",
     detached: true,
     stdio: ["ignore", logFd, logFd],
@@ -58,6 +61,12 @@ function spawnServe(socketPath: string, logFd: number): ChildProcess {
   });
   child.unref();
   return child;
+}
+
+function serveArguments(): string[] {
+  const self = fileURLToPath(import.meta.url);
+  const main = fileURLToPath(new URL(`../cli/main${extname(self)}`, import.meta.url));
+  return [...loaderOf(self), main, "serve", "--idle", "--format", "json"];
 }
 
 /** Sources run through tsx; what is built needs nothing. */

@@ -6,7 +6,7 @@ import { packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
-import { startDaemon } from "./daemon-start.ts";
+import { type DaemonStart, startDaemon } from "./daemon-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createTransport, type RequestLog, type Transport } from "./transport.ts";
 import { parseMessage } from "./wire.ts";
@@ -17,6 +17,8 @@ export interface DaemonOptions {
   onNotice?: ((message: string) => void) | undefined;
   onRequest?: RequestLog | undefined;
   signal?: AbortSignal | undefined;
+  /** Node's arguments for a daemon that is started; default: this package's `heyvm serve`. */
+  serve?: readonly string[] | undefined;
 }
 
 const healthTimeoutMs = 15_000;
@@ -27,6 +29,7 @@ export async function connectDaemon(options: DaemonOptions = {}): Promise<Endpoi
   const paths = statePaths();
   const endpoint: Endpoint = { kind: "socket", socketPath: await findSocket(options.socketPath, paths) };
   const transport = createTransport(endpoint, options.onRequest);
+  const start = { endpoint, paths, signal: options.signal, serve: options.serve };
   try {
     const health = await askHealth(transport, options.signal);
     if (health === undefined) {
@@ -36,9 +39,9 @@ export async function connectDaemon(options: DaemonOptions = {}): Promise<Endpoi
           details: { endpoint: endpoint.socketPath },
         });
       }
-      await startDaemon(endpoint, paths, () => answers(transport, options.signal), options.signal);
+      await startDaemon({ ...start, answers: () => answers(transport, options.signal) });
     } else if (health.version !== packageVersion()) {
-      await settleVersions(health, transport, paths, endpoint, options);
+      await settleVersions(health, transport, start, options);
     }
     return endpoint;
   } finally {
@@ -78,8 +81,7 @@ const answers = async (transport: Transport, signal: AbortSignal | undefined): P
 async function settleVersions(
   health: Health,
   transport: Transport,
-  paths: StatePaths,
-  endpoint: Endpoint,
+  start: Omit<DaemonStart, "answers">,
   options: DaemonOptions,
 ): Promise<void> {
   const versions = `the running daemon is heyvm ${health.version}, this is ${packageVersion()}`;
@@ -96,7 +98,7 @@ async function settleVersions(
   while (!(await gone()) && performance.now() < deadlineMs) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  await startDaemon(endpoint, paths, () => answers(transport, options.signal), options.signal);
+  await startDaemon({ ...start, answers: () => answers(transport, options.signal) });
 }
 
 async function isBusy(transport: Transport, signal: AbortSignal | undefined): Promise<boolean> {

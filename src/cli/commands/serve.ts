@@ -1,5 +1,7 @@
 import { type Command, Option } from "commander";
 
+import type { ServeOptions } from "../../api/daemon.ts";
+
 import { portOption } from "../arguments/port.ts";
 import { HeyvmError } from "../../errors/index.ts";
 import { createInvocation } from "../invocation.ts";
@@ -36,9 +38,12 @@ Examples:
 /** Runs the daemon until a signal ends it, or until it is idle. */
 export async function serve(command: Command, flags: ServeFlags): Promise<void> {
   const invocation = createInvocation(command, { stopping: "stopping; sandboxes go on" });
-  const { serveDaemon } = await import("../../api/serve.ts");
+  const [{ runDaemon }, { daemonParts }] = await Promise.all([
+    import("../../api/daemon.ts"),
+    import("../daemon-parts.ts"),
+  ]);
   try {
-    await serveDaemon({
+    const options: ServeOptions = {
       flags: {
         backend_type: invocation.backend,
         "libvirt.uri": invocation.uri,
@@ -57,7 +62,8 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
         invocation.print(`listening on ${info.socket_path}`);
         if (info.url !== undefined) invocation.print(`listening on ${info.url}`);
       },
-    });
+    };
+    await runDaemon(options, daemonParts);
   } catch (error) {
     // Several commands have started a daemon at the same time, and this one came second: the first serves them all.
     if (flags.idle === true && error instanceof HeyvmError && error.code === "wrong_state") return;

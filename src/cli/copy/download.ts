@@ -4,7 +4,7 @@ import { chmod, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises
 import { basename, dirname, join, posix, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 
-import { HeyvmError } from "../../errors/index.ts";
+import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { errnoOf } from "../../errors/thrown.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
 import type { Invocation } from "../invocation.ts";
@@ -170,6 +170,8 @@ async function here<T>(path: string, doing: string, work: () => Promise<T>): Pro
     return await work();
   } catch (error) {
     if (error instanceof HeyvmError) throw error;
+    if (error instanceof Error && error.name === "AbortError")
+      throw new AbortedError("the copy", error.cause);
     throw new LocalPathError(path, doing, error);
   }
 }

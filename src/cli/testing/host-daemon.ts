@@ -23,6 +23,8 @@ export interface HostDaemon extends AsyncDisposable {
   readonly requests: readonly string[];
   /** Signals that clients sent to commands. */
   readonly signals: readonly string[];
+  /** Sizes that a shell's terminal was given, `COLSxROWS`. */
+  readonly sizes: readonly string[];
 }
 
 interface Play {
@@ -36,6 +38,7 @@ interface Play {
 export async function startHostDaemon(root: string, play: Play = {}): Promise<HostDaemon> {
   const requests: string[] = [];
   const signals: string[] = [];
+  const sizes: string[] = [];
   const children = new Set<ChildProcess>();
   const server: WireServer = await startWireServer({
     http: (request, answer) => {
@@ -50,12 +53,14 @@ export async function startHostDaemon(root: string, play: Play = {}): Promise<Ho
     webSocket: (socket, request) => {
       requests.push(`WS ${request.url}`);
       if (request.url?.endsWith("/exec") === true) playExec(socket, root, children, signals);
+      else if (request.url?.endsWith("/shell-stream") === true) playShell(socket, sizes);
     },
   });
   return {
     socketPath: server.endpoint.socketPath,
     requests,
     signals,
+    sizes,
     async [Symbol.asyncDispose]() {
       for (const child of children) child.kill("SIGKILL");
       await server[Symbol.asyncDispose]();
@@ -218,5 +223,40 @@ function playExec(socket: WebSocket, root: string, children: Set<ChildProcess>, 
     socket.once("close", () => {
       if (child.pid !== undefined && child.exitCode === null) child.kill("SIGKILL");
     });
+  });
+}
+
+/**
+ * A shell that shows what it is told: `exit` and Enter end it with 5, `drop` and Enter break the connection, a new size is
+ * written out, other keys come back in brackets.
+ */
+function playShell(socket: WebSocket, sizes: string[]): void {
+  let sequence = 0n;
+  let typed = "";
+  const show = (words: string): void => {
+    sequence += 1n;
+    const head = Buffer.alloc(9);
+    head.writeUInt8(2, 0);
+    head.writeBigUInt64BE(sequence, 1);
+    socket.send(Buffer.concat([head, Buffer.from(words)]));
+  };
+  const obey = (message: { type: string; cols?: number; rows?: number }): void => {
+    if (message.type === "close") socket.close(1000);
+    if (message.cols !== undefined) sizes.push(`${message.cols}x${message.rows}`);
+    if (message.type === "resize") show(`size ${message.cols}\r\n`);
+  };
+  socket.on("message", (data: Buffer, isBinary: boolean) => {
+    if (!isBinary) {
+      const message = parseMessage<{ type: string; cols?: number; rows?: number }>(data.toString("utf8"));
+      obey(message);
+      if (message.type !== "init") return;
+      socket.send(JSON.stringify({ type: "ready", sessionId: "s" }));
+      show("ready$ ");
+      return;
+    }
+    typed += data.subarray(1).toString("utf8");
+    show(`[${JSON.stringify(data.subarray(1).toString("utf8"))}]`);
+    if (typed.includes("exit\r")) socket.send(JSON.stringify({ type: "exit", code: 5 }));
+    if (typed.includes("drop\r")) socket.terminate();
   });
 }

@@ -1,0 +1,60 @@
+/** What the real daemon is made of: this is the one place where all layers meet. */
+import { connectAgent } from "../agent/connect.ts";
+import type { DaemonParts } from "../api/daemon.ts";
+import type { ImageService } from "../api/image-service.ts";
+import { createBackends } from "../backends/index.ts";
+import type { MachineContext } from "../backends/backend.ts";
+import type { StatePaths } from "../config/paths.ts";
+import type { Settings } from "../config/settings.ts";
+import { createImageStore, type ImageWork, progressAsSteps } from "../images/index.ts";
+
+export const daemonParts: DaemonParts = {
+  openBackends:
+    (settings, state) =>
+    ({ libvirtUri }) =>
+      createBackends({ libvirtUri, stateFolder: state.root, imageFolders: settings.image_folders }),
+  createImages,
+  connectAgent,
+};
+
+function createImages(settings: Settings, state: StatePaths): ImageService {
+  const store = createImageStore({
+    searchFolders: settings.image_folders,
+    indexPath: state.imageIndex,
+    mirrors: mirrorsOf(settings),
+  });
+  return {
+    resolve: (reference, context) => inSteps(context, (work) => store.resolve(reference, work)),
+    list: (signal) => store.list(signal),
+    supported: (signal) => store.supported(signal),
+    pull: (reference, { force, ...context }) =>
+      inSteps(context, (work) =>
+        store.resolve(reference, { ...work, download: force ? "always" : "missing" }),
+      ),
+    add: (name, source, { checksum, ...context }) =>
+      inSteps(context, (work) => store.add(name, source, { ...work, checksum })),
+    remove: (reference, options) => store.remove(reference, options),
+    prune: (options) => store.prune(options),
+  };
+}
+
+async function inSteps<T>(
+  { signal, onStep }: MachineContext,
+  work: (options: ImageWork) => Promise<T>,
+): Promise<T> {
+  const { onProgress, finish } = progressAsSteps(onStep);
+  const result = await work({ signal, onProgress });
+  finish();
+  return result;
+}
+
+function mirrorsOf(settings: Settings): Record<string, string> {
+  const mirrors = {
+    debian: settings["mirrors.debian"],
+    ubuntu: settings["mirrors.ubuntu"],
+    alpine: settings["mirrors.alpine"],
+  };
+  return Object.fromEntries(
+    Object.entries(mirrors).flatMap(([name, url]) => (url === null ? [] : [[name, url]])),
+  );
+}
