@@ -3,7 +3,7 @@
  * processes of its own, on a unix socket. No virtual machine, no isolation worth the name: never part of the product.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -12,7 +12,8 @@ import { fileURLToPath } from "node:url";
 import type { Backend, MachineSpec, MachineState, MachineStatus, Pausable } from "../../backends/backend.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
-const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
+const agentPath =
+  process.env["TEST_AGENT_SCRIPT"] ?? fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
 const guestSocket = "/run/agent.sock";
 const watchIntervalMs = 100;
 
@@ -98,6 +99,7 @@ async function makeRoot(folder: string, spec: MachineSpec): Promise<void> {
   for (const name of ["etc", "root", "run", "tmp", "var/log"]) {
     await mkdir(join(root, name), { recursive: true });
   }
+  for (const name of ["bin", "sbin", "lib", "lib64"]) await symlink(`usr/${name}`, join(root, name));
   await writeFile(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
   await writeFile(join(root, "etc/group"), "root:x:0:\n");
 }
@@ -116,9 +118,6 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
       ...words("--unshare-user --uid 0 --gid 0 --cap-add ALL --unshare-pid --unshare-uts --unshare-ipc"),
       ...words("--clearenv --setenv PATH /usr/bin:/usr/sbin"),
       ...words(`--bind ${root} / --ro-bind /usr /usr --ro-bind ${agentPath} /run/agent.py`),
-      ...words(
-        "--symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib --symlink usr/lib64 /lib64",
-      ),
       ...words("--proc /proc --dev /dev"),
       ...mounts,
       ...words(`-- python3 /run/agent.py --listen-unix ${guestSocket}`),

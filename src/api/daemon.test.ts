@@ -1,0 +1,211 @@
+import { once } from "node:events";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+
+async function testFolder(): Promise<string> {
+  const state = await createTestState();
+  onTestFinished(async () => await state[Symbol.asyncDispose]());
+  return state.folder;
+}
+
+async function start(folder: string, env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
+  const daemon = await startTestDaemon(folder, env);
+  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
+  return daemon;
+}
+
+async function onlyId(api: TestDaemon): Promise<string> {
+  const [sandbox] = (await api.call("GET", "/sandboxes?all=true")).json;
+  return sandbox.id;
+}
+
+test("only the owner may use the socket, and daemon.json tells where it is", async () => {
+  const folder = await testFolder();
+  const api = await start(folder);
+  expect((await stat(join(folder, "heyvm.sock"))).mode & 0o777).toBe(0o600);
+  expect((await stat(folder)).mode & 0o777).toBe(0o700);
+  expect(JSON.parse(await readFile(join(folder, "daemon.json"), "utf8"))).toEqual(api.info);
+  expect(api.info).toMatchObject({ pid: api.pid, socket_path: join(folder, "heyvm.sock") });
+  expect((await api.call("GET", "/health")).json).toMatchObject({ status: "ok", data_dir: folder });
+});
+
+test("a daemon that is asked to leave takes its socket and daemon.json along", async () => {
+  const folder = await testFolder();
+  const api = await start(folder);
+  await api.kill("SIGTERM");
+  expect(await api.exited).toBe(0);
+  expect(await readdir(folder)).not.toEqual(expect.arrayContaining(["heyvm.sock"]));
+  expect(await readdir(folder)).not.toEqual(expect.arrayContaining(["daemon.json"]));
+});
+
+test("of five daemons that start at once exactly one serves", async () => {
+  const folder = await testFolder();
+  const daemons = await Promise.all(Array.from({ length: 5 }, async () => await start(folder)));
+  const winners = daemons.filter(({ info }) => "socket_path" in info);
+  expect(winners).toHaveLength(1);
+  const losers = daemons.filter(({ info }) => !("socket_path" in info));
+  expect(losers.map(({ info }) => info["code"])).toEqual(Array(4).fill("wrong_state"));
+  expect((await daemons[0]?.call("GET", "/health"))?.json.pid).toBe(winners[0]?.pid);
+}, 60_000);
+
+test("after a SIGKILL the next daemon adopts the machine, with what it was", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  await first.call("POST", "/sandboxes", { name: "survivor", ttl_seconds: 3600, env_vars: { A: "1" } });
+  await first.call("POST", "/sandboxes/survivor/execute", { command: "echo kept > note" });
+  const { json: before } = await first.call("GET", "/sandboxes/survivor");
+  await first.kill("SIGKILL");
+
+  const second = await start(folder);
+  const { json: after } = await second.call("GET", "/sandboxes/survivor");
+  const lasting = ["id", "name", "slug", "status", "created_at", "started_at", "expires_at", "env_vars"];
+  for (const field of lasting) expect(after[field]).toEqual(before[field]);
+  const ran = await second.call("POST", "/sandboxes/survivor/execute", { command: 'cat note; echo "$A"' });
+  expect(ran.json.stdout).toBe("kept\n1\n");
+}, 60_000);
+
+test("a deadline that passes while no daemon runs is kept at the next start", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  await first.call("POST", "/sandboxes", { ttl_seconds: 1 });
+  await first.kill("SIGKILL");
+  const second = await start(folder);
+  await expect.poll(async () => await readdir(join(folder, "machines")), { timeout: 15_000 }).toEqual([]);
+  expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
+}, 60_000);
+
+test("a create that a SIGKILL cut off is removed at the next start", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  first.call("POST", "/sandboxes", { name: "half", setup_hooks: ["sleep 600"] }).catch(() => {});
+  await expect
+    .poll(async () => await readdir(join(folder, "machines")).catch(() => []), { timeout: 15_000 })
+    .toHaveLength(1);
+  await first.kill("SIGKILL");
+  const second = await start(folder);
+  expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
+  expect(await readdir(join(folder, "machines"))).toEqual([]);
+  expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
+}, 60_000);
+
+test("a machine that no record knows is removed at the start", async () => {
+  const folder = await testFolder();
+  await mkdir(join(folder, "machines", "sb-00000000"), { recursive: true });
+  await start(folder);
+  expect(await readdir(join(folder, "machines"))).toEqual([]);
+});
+
+test("a machine that went away while no daemon ran is shown as what it is", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  await first.call("POST", "/sandboxes", { name: "box" });
+  const id = await onlyId(first);
+  await first.kill("SIGKILL");
+  const [pid] = (await readFile(join(folder, "machines", id, "machine.json"), "utf8")).split(" ");
+  process.kill(-Number(pid), "SIGKILL");
+  const second = await start(folder);
+  expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
+  expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
+}, 60_000);
+
+test("a machine that ends by itself is seen as stopped", async () => {
+  const folder = await testFolder();
+  const api = await start(folder);
+  await api.call("POST", "/sandboxes", { name: "box" });
+  const [pid] = (await readFile(join(folder, "machines", await onlyId(api), "machine.json"), "utf8")).split(
+    " ",
+  );
+  process.kill(-Number(pid), "SIGKILL");
+  await expect
+    .poll(async () => (await api.call("GET", "/sandboxes/box")).json.status, { timeout: 15_000 })
+    .toBe("stopped");
+});
+
+test("a sandbox with a damaged record is shown as failed, and can be removed", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  await first.call("POST", "/sandboxes", { name: "box" });
+  const id = await onlyId(first);
+  await first.kill("SIGTERM");
+  await writeFile(join(folder, "sandboxes", id, "record.json"), "{");
+  const second = await start(folder);
+  const { json } = await second.call("GET", `/sandboxes/${id}`);
+  expect(json).toMatchObject({ status: "failed", error_message: expect.stringContaining("cannot be read") });
+  expect((await second.call("DELETE", `/sandboxes/${id}`)).status).toBe(200);
+  expect(await readdir(join(folder, "machines"))).toEqual([]);
+}, 60_000);
+
+test("the socket of a dead daemon is replaced, one that answers is not", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  await first.kill("SIGKILL");
+  expect(await readdir(folder)).toContain("heyvm.sock");
+  const second = await start(folder);
+  expect((await second.call("GET", "/health")).status).toBe(200);
+  await second.kill("SIGTERM");
+
+  const foreign = createServer().listen(join(folder, "heyvm.sock"));
+  await once(foreign, "listening");
+  try {
+    expect((await start(folder)).info).toEqual({ code: "daemon_unavailable" });
+  } finally {
+    foreign.close();
+  }
+}, 60_000);
+
+test("a daemon that was started on demand leaves when idle, and stays for a deadline", async () => {
+  const env = { TEST_EXIT_WHEN_IDLE: "1", HEYVM_DAEMON_IDLE_SECONDS: "1" };
+  const idle = await start(await testFolder(), env);
+  expect(await idle.exited).toBe(0);
+  const needed = await start(await testFolder(), env);
+  await needed.call("POST", "/sandboxes", { ttl_seconds: 5 });
+  expect(await Promise.race([needed.exited, needed.call("GET", "/health")])).toMatchObject({ status: 200 });
+  await expect
+    .poll(async () => await readdir(join(needed.folder, "machines")), { timeout: 15_000 })
+    .toEqual([]);
+  expect(await needed.exited).toBe(0);
+}, 60_000);
+
+test("a settings file with an error stops the start", async () => {
+  const folder = await testFolder();
+  await writeFile(join(folder, "settings.json"), '{"cpus": 0}');
+  expect((await start(folder)).info).toEqual({ code: "settings_invalid" });
+});
+
+test("over TCP the token is needed, and foreign hosts and origins are refused", async () => {
+  const folder = await testFolder();
+  const api = await start(folder, { TEST_TCP: "1", HEYVM_API_PORT: "0" });
+  const token = (await readFile(join(folder, "token"), "utf8")).trim();
+  expect((await stat(join(folder, "token"))).mode & 0o777).toBe(0o600);
+  const base = String(api.info["url"]);
+  const authorization = `Bearer ${token}`;
+  const status = async (headers: Record<string, string>): Promise<number> =>
+    (await fetch(`${base}/sandboxes`, { headers })).status;
+  expect(await status({ authorization })).toBe(200);
+  expect(await status({})).toBe(401);
+  expect(await status({ authorization: "Bearer wrong" })).toBe(401);
+  expect(await status({ authorization, origin: "http://evil.example" })).toBe(401);
+  expect((await fetch(`${base}/health`)).status).toBe(200);
+});
+
+test("a route that does not exist and the OpenAPI document are answered as such", async () => {
+  const api = await start(await testFolder());
+  expect(await api.call("GET", "/nope")).toMatchObject({ status: 404, json: { code: "route_not_found" } });
+  const { json } = await api.call("GET", "/openapi.json");
+  expect(json.openapi).toBe("3.1.0");
+  expect(Object.keys(json.paths)).toContain("/sandboxes/{id}/execute");
+  expect((await api.call("GET", "/backends")).json).toMatchObject([
+    { name: "libvirt", available: true, default: true },
+    { name: "microsandbox", available: false, hint: "install msb" },
+  ]);
+  expect((await api.call("GET", "/doctor")).json).toMatchObject({ verdict: "warning" });
+  expect((await api.call("GET", "/config")).json.settings).toContainEqual(
+    expect.objectContaining({ key: "image", source: "default" }),
+  );
+  expect((await api.call("GET", "/images")).json).toMatchObject([{ name: "ubuntu:24.04", in_use: false }]);
+});
