@@ -6,14 +6,14 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["src/**/*.test.ts", "test/*.test.ts", "test/fixtures/*.test.ts", "script/*.test.ts"],
+          include: ["src/**/*.test.ts", "test/*.test.ts", "script/*.test.ts"],
           testTimeout: 20_000,
         },
       },
       {
         test: {
           name: "contract",
-          include: ["test/contract/**/*.test.ts"],
+          include: ["test/contract/**/*.test.ts", "test/fixtures/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
