@@ -77,6 +77,8 @@ export function backendContract(name: string, { open, spec, census, bootTimeoutM
       const attack = "mount -o remount,rw /mnt/ro; echo evil > /mnt/ro/evil; rm -f /mnt/ro/from-host";
       await run(agent, `${attack}; true`);
       expect((await readdir(folder)).toSorted()).toEqual(["from-guest", "from-host", "link"]);
+      const kibibytes = Number(await run(agent, "df -k --output=size / | tail -1"));
+      expect(kibibytes * 1024).toBeGreaterThan((spec.diskBytes ?? 0) * 0.9);
       await run(agent, "echo kept > /workspace/file && sync");
     });
 

@@ -108,10 +108,23 @@ set -eu
 modprobe -q virtio_console || true
 mkdir -p /workspace
 if [ -d /run/systemd/system ]; then
+  # Links rather than systemctl enable and mask: each of those reloads everything, which takes seconds under emulation.
+  wants=/etc/systemd/system/multi-user.target.wants
+  mkdir -p "$wants"
+  ln -sf ../heyvm-agent.service "$wants/heyvm-agent.service"
+  # Without a network card these would hold the boot for two minutes.
+  waits='systemd-networkd-wait-online.service NetworkManager-wait-online.service'
+  for unit in $waits; do
+    ln -sf /dev/null "/run/systemd/system/$unit"
+  done
   systemctl daemon-reload
-  systemctl enable heyvm-agent.service
   systemctl start --no-block heyvm-agent.service
+  for unit in $waits; do
+    systemctl stop --no-block "$unit" || true
+  done
 elif command -v rc-update > /dev/null; then
+  # Not there from the start: systemd would take it for a service of System V.
+  cp ${folder}/heyvm-agent.openrc /etc/init.d/heyvm-agent
   rc-update add heyvm-agent boot
   # Without its dependencies: OpenRC is in the middle of its own run.
   rc-service --nodeps heyvm-agent start
@@ -130,6 +143,6 @@ export async function guestFiles(): Promise<GuestFile[]> {
     { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },
     { path: installScriptPath, mode: 0o755, content: installScript },
     { path: "/etc/systemd/system/heyvm-agent.service", mode: 0o644, content: systemdUnit },
-    { path: "/etc/init.d/heyvm-agent", mode: 0o755, content: openrcService },
+    { path: `${folder}/heyvm-agent.openrc`, mode: 0o755, content: openrcService },
   ];
 }

@@ -17,6 +17,13 @@ const packages = {
 export function installRuntimeScript(type: Exclude<SandboxType, "shell">): string {
   const { apt, apk, dnf } = packages[type];
   return `set -eu
+# A minute for DHCP to bring a default route.
+tries=60
+until grep -q '^[^[:space:]]*[[:space:]]00000000' /proc/net/route; do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || { echo "no network came up" >&2; exit 1; }
+  sleep 1
+done
 if command -v apt-get; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get -o Acquire::Retries=3 update

@@ -13,7 +13,8 @@ import { findProgram } from "./program.ts";
 /** cloud-init's three files, by name. JSON is YAML. */
 export function seedFiles(instanceId: string, files: readonly GuestFile[]): Record<string, string> {
   return {
-    "meta-data": JSON.stringify({ "instance-id": instanceId, "local-hostname": "heyvm" }),
+    // `local`: user data counts before the network is up, which here it never is; `bootcmd` runs in the first stage.
+    "meta-data": JSON.stringify({ "instance-id": instanceId, "local-hostname": "heyvm", dsmode: "local" }),
     "user-data": `#cloud-config\n${JSON.stringify(cloudConfig(files))}\n`,
     // Nothing to wait for: a preparation has no network unless it needs one.
     "network-config": JSON.stringify({ config: "disabled" }),
