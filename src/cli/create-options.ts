@@ -1,7 +1,7 @@
 /** The options of `create`, which `run` shares, and the request that they make. */
 import { type Command, Option } from "commander";
 
-import { type SettingKey, loadSettings } from "../config/settings.ts";
+import type { SettingKey } from "../config/settings.ts";
 import { statePaths } from "../config/paths.ts";
 import type { CreateSandboxOptions, Mount, PublishedPort } from "../sdk/index.ts";
 import { durationOption } from "./arguments/duration.ts";
@@ -121,6 +121,8 @@ async function chosenSettings(): Promise<{
   text: (key: SettingKey) => string | undefined;
   number: (key: SettingKey) => number | undefined;
 }> {
+  // Loaded when needed: its validator is a third of the time that `create --help` would take.
+  const { loadSettings } = await import("../config/settings.ts");
   const { entries } = await loadSettings({ path: statePaths().settings });
   const valueOf = (key: SettingKey): unknown =>
     entries.find((entry) => entry.key === key && entry.source !== "default")?.value;

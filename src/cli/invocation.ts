@@ -48,7 +48,12 @@ export function createInvocation(
   const debug = options.debug === true;
   const errorStyle = createStyle(usesColors(stderr));
   const style = createStyle(usesColors(stdout));
-  const note = (line: string): void => void stderr.write(`${line}\n`);
+  // While steps are shown, a line that is not theirs has to go above them.
+  let shown: Progress | undefined;
+  const note = (line: string): void => {
+    if (shown === undefined) stderr.write(`${line}\n`);
+    else shown.note(line);
+  };
   const interruption = listenForInterruption(() => {
     if (stderr.isTTY) note(errorStyle.dim(stopping));
   });
@@ -78,12 +83,21 @@ export function createInvocation(
         stdout.write(`${line}\n`);
     },
     note,
-    progress: () =>
-      createProgress({
+    progress() {
+      const progress = createProgress({
         write: (text) => void stderr.write(text),
         live: stderr.isTTY && process.env["TERM"] !== "dumb",
         columns: () => stderr.columns,
         style: errorStyle,
-      }),
+      });
+      shown = progress;
+      return {
+        ...progress,
+        finish(outcome) {
+          shown = undefined;
+          progress.finish(outcome);
+        },
+      };
+    },
   };
 }

@@ -52,12 +52,12 @@ function columns({ style }: Invocation): Column<Sandbox>[] {
       value: ({ info }) => info.status,
       paint: (cell, { info }) => statusColor(style, info.status)(cell),
     },
-    { title: "TYPE", value: ({ info }) => info.type },
+    { title: "TYPE", optional: true, value: ({ info }) => info.type },
     { title: "IMAGE", value: ({ info }) => info.image ?? "-", flexible: true },
-    { title: "BACKEND", value: ({ info }) => info.backend },
-    { title: "CPUS", value: ({ info }) => String(info.cpus) },
-    { title: "MEMORY", value: ({ info }) => formatSize(info.memoryBytes) },
-    { title: "CREATED", value: ({ info }) => formatAgo(info.createdAt) },
+    { title: "BACKEND", optional: true, value: ({ info }) => info.backend },
+    { title: "CPUS", optional: true, value: ({ info }) => String(info.cpus) },
+    { title: "MEMORY", optional: true, value: ({ info }) => formatSize(info.memoryBytes) },
+    { title: "CREATED", optional: true, value: ({ info }) => formatAgo(info.createdAt) },
   ];
 }
 

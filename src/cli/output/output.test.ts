@@ -73,6 +73,18 @@ describe("tables", () => {
   });
 });
 
+describe("narrow tables", () => {
+  test("optional columns are left out, the last first, when cutting is not enough", () => {
+    const columns = [
+      { title: "ID", value: () => "sb-0000000a" },
+      { title: "TYPE", value: () => "shell", optional: true },
+      { title: "CPUS", value: () => "1", optional: true },
+    ];
+    expect(renderTable(columns, [{}], { width: 18 })).toEqual(["ID           TYPE", "sb-0000000a  shell"]);
+    expect(renderTable(columns, [{}], { width: 5 })).toEqual(["ID", "sb-0000000a"]);
+  });
+});
+
 describe("errors", () => {
   const report = { format: "text", debug: false, style: plain, exitCode: 2 } as const;
 
@@ -137,7 +149,7 @@ describe("progress", () => {
     progress.onStep({ ...step, state: "started", elapsedMs: 0 });
     progress.onStep({ ...step, state: "done", elapsedMs: 1500 });
     progress.finish();
-    const [live, rest] = text().split("\u001B[1A\u001B[0J");
+    const [live, rest] = text().split("\r\u001B[1A\u001B[0J");
     expect(live).toMatch(/^. Downloading\n$/);
     expect(rest).toBe("✓ Downloading  1.5s\n");
   });

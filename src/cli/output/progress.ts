@@ -3,13 +3,15 @@ import type { Step } from "../../sdk/index.ts";
 import { describeMeasure, type StepTrack, trackStep } from "./step-line.ts";
 import type { Style } from "./style.ts";
 import { printable, truncate } from "./text.ts";
-import { formatSpan } from "./time.ts";
+import { coarse, formatSpan } from "./time.ts";
 
 export interface Progress {
   onStep(step: Step): void;
   onWarning(message: string): void;
   /** Takes the live lines away; steps that are not done are shown as broken off when `failed`. */
   finish(outcome?: "done" | "failed"): void;
+  /** A line of its own above the live ones. */
+  note(line: string): void;
   /** Since the work began. */
   elapsedMs(): number;
 }
@@ -35,26 +37,32 @@ export function createProgress(target: ProgressTarget): Progress {
   const draw = target.live ? createLiveLines(target) : createPlainLines(target);
   const timer = setInterval(() => draw.tick([...tracks.values()]), redrawMs);
   timer.unref();
-  const end = (track: StepTrack, mark: string): void => {
+  const end = (track: StepTrack, mark: string, tookMs: number): void => {
     tracks.delete(track.step.id);
-    const took = formatSpan(Math.max(0, track.step.elapsedMs - track.beganMs));
+    const took = formatSpan(Math.max(0, tookMs));
     draw.permanent(`${mark} ${printable(track.step.title)}  ${style.dim(took)}`);
   };
   return {
     onStep(step: Step) {
       const track = trackStep(tracks.get(step.id), step, performance.now());
       tracks.set(step.id, track);
-      if (step.state === "done") end(track, style.green("✓"));
+      if (step.state === "done") end(track, style.green("✓"), step.elapsedMs - track.beganMs);
       draw.tick([...tracks.values()]);
     },
     onWarning(message) {
       draw.permanent(`${style.yellow("warning:")} ${printable(message)}`);
       draw.tick([...tracks.values()]);
     },
+    note(line) {
+      draw.permanent(line);
+      draw.tick([...tracks.values()]);
+    },
     finish(outcome = "done") {
       clearInterval(timer);
       draw.clear();
-      if (outcome === "failed") for (const track of tracks.values()) end(track, style.red("✗"));
+      if (outcome === "failed") {
+        for (const track of tracks.values()) end(track, style.red("✗"), performance.now() - track.heardMs);
+      }
       tracks.clear();
     },
     elapsedMs: () => performance.now() - startedMs,
@@ -71,7 +79,8 @@ function createLiveLines(target: ProgressTarget): Lines {
   const { style } = target;
   let drawn = 0;
   let frame = 0;
-  const erase = (): string => (drawn === 0 ? "" : `\u001B[${drawn}A\u001B[0J`);
+  // To the first column too: the terminal echoes ^C where the cursor stands.
+  const erase = (): string => (drawn === 0 ? "" : `\r\u001B[${drawn}A\u001B[0J`);
   const clear = (): void => {
     if (drawn > 0) target.write(erase());
     drawn = 0;
@@ -86,7 +95,7 @@ function createLiveLines(target: ProgressTarget): Lines {
       // One column less: a full line would wrap, and then erasing miscounts.
       const columns = Math.max(20, target.columns() - 1);
       const lines = tracks.flatMap((track) => {
-        const measure = describeMeasure(track, { bar: columns >= 70 });
+        const measure = describeMeasure(track, { bar: columns >= 70 }) || soFar(track);
         const seen = `${printable(track.step.title)}  ${measure}`.trimEnd();
         const mark = style.cyan(spinner[frame % spinner.length] ?? "");
         const { logPath } = track.step;
@@ -100,6 +109,12 @@ function createLiveLines(target: ProgressTarget): Lines {
     },
     clear,
   };
+}
+
+/** How long a step without a measure has been going on; nothing for the first moment. */
+function soFar(track: StepTrack): string {
+  const elapsedMs = performance.now() - track.heardMs;
+  return elapsedMs < 1000 ? "" : coarse(elapsedMs);
 }
 
 function createPlainLines(target: ProgressTarget): Lines {

@@ -12,12 +12,14 @@ export interface StepTrack {
   step: Step;
   /** When it began, in the work's own time. */
   beganMs: number;
+  /** When its beginning was heard of, in this process's time. */
+  heardMs: number;
   /** Recent measures, oldest first. */
   samples: { atMs: number; bytes: number }[];
 }
 
 export function trackStep(track: StepTrack | undefined, step: Step, nowMs: number): StepTrack {
-  const next = track ?? { step, beganMs: step.elapsedMs, samples: [] };
+  const next = track ?? { step, beganMs: step.elapsedMs, heardMs: nowMs, samples: [] };
   next.step = step;
   if (step.doneBytes !== undefined) {
     next.samples.push({ atMs: nowMs, bytes: step.doneBytes });

@@ -7,6 +7,8 @@ export interface Column<Row> {
   paint?: ((cell: string, row: Row) => string) | undefined;
   /** May be cut when the terminal is too narrow. */
   flexible?: boolean | undefined;
+  /** May be left out, the last first, when cutting is not enough. */
+  optional?: boolean | undefined;
 }
 
 const gap = "  ";
@@ -14,10 +16,11 @@ const narrowestFlexible = 8;
 
 /** Lines of an aligned table. `width` is the terminal's; without it nothing is cut. */
 export function renderTable<Row>(
-  columns: readonly Column<Row>[],
+  allColumns: readonly Column<Row>[],
   rows: readonly Row[],
   options: { width?: number | undefined; paintTitle?: (text: string) => string } = {},
 ): string[] {
+  const columns = columnsThatFit(allColumns, rows, options.width);
   const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
   const widths = columns.map((column, index) =>
     Math.max(displayWidth(column.title), ...cells.map((row) => displayWidth(row[index] ?? ""))),
@@ -42,6 +45,26 @@ export function renderTable<Row>(
       lay(cells[rowIndex] ?? [], (cell, index) => columns[index]?.paint?.(cell, row) ?? cell),
     ),
   ];
+}
+
+function columnsThatFit<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  width: number | undefined,
+): readonly Column<Row>[] {
+  if (width === undefined) return columns;
+  const kept = [...columns];
+  const narrowest = ({ title, value, flexible }: Column<Row>): number => {
+    const widest = Math.max(displayWidth(title), ...rows.map((row) => displayWidth(printable(value(row)))));
+    return flexible === true ? Math.min(widest, narrowestFlexible) : widest;
+  };
+  const total = (): number => kept.reduce((sum, column) => sum + narrowest(column) + gap.length, -gap.length);
+  while (total() > width) {
+    const last = kept.findLastIndex(({ optional }) => optional === true);
+    if (last < 0) break;
+    kept.splice(last, 1);
+  }
+  return kept;
 }
 
 /** Takes from the widest flexible column until the table fits or nothing gives. */
