@@ -29,6 +29,8 @@ export function sendMessage(socket: WebSocket, message: object): void {
 /** Ends the stream with what went wrong. */
 export function closeWithError(socket: WebSocket, thrown: unknown, requestId: string): void {
   sendMessage(socket, toErrorEvent(toHeyvmError(thrown), requestId));
+  // A paused socket would never read the other end's half of the close.
+  socket.resume();
   socket.close(1011, "see the error message");
 }
 

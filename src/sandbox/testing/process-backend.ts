@@ -52,11 +52,13 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       await makeRoot(folder, spec);
       signal.throwIfAborted();
       await launch(folder, spec);
+      lastSeen.set(spec.id, "running");
       onStep({ id: "disk", title: "Making a folder", state: "done" });
       return { guestMounts: [], warnings: ["this is a test backend"] };
     },
     async start(spec) {
       await launch(folder, spec);
+      lastSeen.set(spec.id, "running");
       return { guestMounts: [], warnings: [] };
     },
     stop: async (id) => await kill(folder, id),
