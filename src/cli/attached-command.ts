@@ -22,7 +22,7 @@ export interface AttachOptions extends CommandOptions {
 /** Exit codes that heyvm gives where the command gave none. */
 const timedOutExitCode = 124;
 const notRunExitCode = 125;
-const notStartableExitCode = 126;
+const notExecutableExitCode = 126;
 const notFoundExitCode = 127;
 /** So many Ctrl-C end the connection, for a command (or a guest) that doesn't care. */
 const patience = 3;
@@ -47,7 +47,7 @@ export async function runAttached(
 }
 
 /** What a shell would say: its own code, 128 + n for a signal, 124 for its timeout. */
-export function exitCodeOfStatus(status: CommandStatus): number {
+function exitCodeOfStatus(status: CommandStatus): number {
   if (status.timedOut) return timedOutExitCode;
   if (status.signal !== null) return 128 + (constants.signals[status.signal] ?? 0);
   return status.exitCode ?? 1;
@@ -67,7 +67,7 @@ function failureExitCode(error: unknown): number {
   if (!(error instanceof HeyvmError)) return notRunExitCode;
   switch (error.code) {
     case "command_not_startable":
-      return isNotFound(error) ? notFoundExitCode : notStartableExitCode;
+      return notStartableExitCode(error);
     case "invalid_argument":
       return 2;
     case "timeout":
@@ -79,8 +79,18 @@ function failureExitCode(error: unknown): number {
   }
 }
 
-function isNotFound(error: HeyvmError): boolean {
-  return Object.values(error.details ?? {}).some((value) => value === "ENOENT" || value === "not_found");
+/** As shells have it: 127 when the program (or its interpreter) is missing, 126 when it can't be executed. */
+function notStartableExitCode(error: HeyvmError): number {
+  switch (error.details?.["reason"]) {
+    case "program_not_found":
+    case "interpreter_not_found":
+      return notFoundExitCode;
+    case "not_executable":
+    case "arguments_too_long":
+      return notExecutableExitCode;
+    default:
+      return notRunExitCode;
+  }
 }
 
 async function stream(

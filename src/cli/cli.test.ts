@@ -119,8 +119,10 @@ describe("exec", () => {
     expect(result).toMatchObject({ exitCode: 0, stdout: "--format json\n" });
   });
 
-  test("a missing program is 127, a missing sandbox 125", async () => {
+  test("a missing program is 127, one that can't be executed 126, a missing sandbox 125", async () => {
     await using bench = await setUp();
+    await writeFile(join(bench.folder, "guest", "plain"), "text");
+    expect(await bench.heyvm("exec", "web", "--", "./plain")).toMatchObject({ exitCode: 126 });
     expect(await bench.heyvm("exec", "web", "--", "no-such-program")).toMatchObject({ exitCode: 127 });
     expect(await bench.heyvm("exec", "nobody", "--", "true")).toMatchObject({ exitCode: 125 });
   });

@@ -7,7 +7,7 @@ import { createProgress, type Progress } from "./output/progress.ts";
 import { createStyle, type Style, usesColors } from "./output/style.ts";
 import { type Column, renderTable } from "./output/table.ts";
 
-export interface GlobalOptions {
+interface GlobalOptions {
   format?: "text" | "json" | undefined;
   debug?: boolean | undefined;
   uri?: string | undefined;

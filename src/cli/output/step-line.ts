@@ -30,7 +30,7 @@ export function trackStep(track: StepTrack | undefined, step: Step, nowMs: numbe
 }
 
 /** Bytes a second over the last few seconds; `undefined` until there are two measures. */
-export function stepSpeed(track: StepTrack): number | undefined {
+function stepSpeed(track: StepTrack): number | undefined {
   const first = track.samples[0];
   const last = track.samples.at(-1);
   if (first === undefined || last === undefined || last.atMs - first.atMs < 200) return undefined;

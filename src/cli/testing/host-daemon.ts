@@ -193,7 +193,7 @@ function playExec(socket: WebSocket, root: string, children: Set<ChildProcess>, 
         type: "error",
         error: error.message,
         code: "command_not_startable",
-        details: { errno: error.code },
+        details: { reason: error.code === "ENOENT" ? "program_not_found" : "not_executable" },
       }),
     );
     child.once("spawn", () => send({ type: "started", pid: child.pid }));
