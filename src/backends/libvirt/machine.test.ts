@@ -86,6 +86,15 @@ test("a create that is cancelled while it prepares leaves nothing and says so", 
   expect(host.machines.size).toBe(0);
 });
 
+test("a machine that exists under the same id is left alone", async () => {
+  const host = createMemoryHost();
+  await createMachine(setUp(host, "you"), spec, context);
+  await expect(createMachine(setUp(host, "me"), spec, context)).rejects.toMatchObject({
+    code: "wrong_state",
+  });
+  expect(host.machines.get("heyvm-sb-0000000a")?.state).toBe("running");
+});
+
 test("a stopped machine keeps its disk and starts again with the mounts it has by then", async () => {
   const dependencies = setUp(createMemoryHost());
   const { host } = dependencies;

@@ -49,6 +49,13 @@ export async function createMachine(
   const preparedDisk = await prepared.ensure(image, spec.type, context);
   const storage = await host.storage(signal);
   const names = machineNames(spec.id);
+  if (signal.aborted) throw new AbortedError(`creating ${spec.id}`, signal.reason);
+  if ((await host.domains.status(names.domain, signal)) !== undefined) {
+    // Another state folder's, perhaps: nothing to undo here.
+    throw new HeyvmError("wrong_state", `a machine ${names.domain} exists already at ${host.uri}`, {
+      hint: "create the sandbox again: it gets another id",
+    });
+  }
   try {
     return await reportStep(onStep, "machine", "Starting the machine", async () => {
       // The domain first: should we die now, its metadata tells whose the disk is.

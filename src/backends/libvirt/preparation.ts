@@ -45,13 +45,17 @@ export interface Preparation {
 const setupTimeoutMs = 20 * 60_000;
 const memoryBytes = 1024 ** 3;
 
-/** Leaves the disk ready; leaves nothing else, however it ends. A failure's console log goes to the log folder. */
-export async function prepareGuest(
+/**
+ * Makes the disk and has it published; leaves nothing else, however it ends. A failure's console log goes to the log
+ * folder. `publish` runs while the domain is still there, which protects the disk from being pruned until then.
+ */
+export async function prepareGuest<T>(
   host: LibvirtHost,
   preparation: Preparation,
   options: PreparationOptions,
+  publish: () => Promise<T>,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<T> {
   const { image, source, type, files, disk, metadata } = preparation;
   const storage = await host.storage(signal);
   const names = machineNames(metadata.id);
@@ -100,6 +104,7 @@ export async function prepareGuest(
         await runInGuest(agent, settleScript, 300_000, signal);
       });
     }
+    return await publish();
   } catch (error) {
     if (signal.aborted) throw new AbortedError(what, error);
     const log = await readConsoleLog(

@@ -53,10 +53,17 @@ export function createPreparedDisks(host: LibvirtHost, options: PreparationOptio
         build,
         maker: await markOfThisProcess(),
       };
-      await prepareGuest(host, { image, source, type, files, disk, metadata }, options, signal);
       const { fingerprint, reference } = image;
-      const finished = { disk, fingerprint, reference, createdAt: new Date().toISOString() };
-      const published = await publishSharedDisk(storage, "prepared", key, finished, signal);
+      const published = await prepareGuest(
+        host,
+        { image, source, type, files, disk, metadata },
+        options,
+        () => {
+          const finished = { disk, fingerprint, reference, createdAt: new Date().toISOString() };
+          return publishSharedDisk(storage, "prepared", key, finished, signal);
+        },
+        signal,
+      );
       onStep({ ...step, state: "done" });
       return published.disk;
     } catch (error) {

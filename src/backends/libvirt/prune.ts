@@ -95,19 +95,24 @@ async function removeStrayVolumes(
   everything: boolean,
 ): Promise<string[]> {
   const storage = await host.storage(signal);
-  const domains = new Set(await host.domains.list(signal));
   const removed: string[] = [];
   const remove = async (volume: string) => {
     await storage.remove(volume, signal);
     removed.push(volume);
   };
-  for (const volume of await storage.list(signal)) {
+  /** Volumes before domains: whoever makes both makes the domain first, so a volume seen here has its domain by now. */
+  const look = async () => {
+    const volumes = await storage.list(signal);
+    return { volumes, domains: new Set(await host.domains.list(signal)) };
+  };
+  const { volumes, domains } = await look();
+  for (const volume of volumes) {
     const machine = machineOfVolume(volume);
     if (machine !== undefined && !domains.has(machineNames(machine).domain)) await remove(volume);
   }
   // Prepared disks first: image copies are what they stand on.
   for (const kind of ["prepared", "image"] as const) {
-    const volumes = await storage.list(signal);
+    const { volumes, domains } = await look();
     const neededPaths = await backingPaths(storage, volumes, signal);
     for (const volume of volumes) {
       const name = parseSharedName(volume);
@@ -115,7 +120,8 @@ async function removeStrayVolumes(
       if (neededPaths.has(storage.path(volume)) || prepared.building.has(name.build)) continue;
       if (domains.has(machineNames(`preparing-${name.build}`).domain)) continue;
       const finished = (await findSharedDisk(storage, kind, name.key, signal))?.disk === volume;
-      if (finished && !everything) continue;
+      // A copy without a marker may be on its way: no domain tells who makes it.
+      if ((finished || kind === "image") && !everything) continue;
       // The marker first: a disk without one is rubbish, a marker without a disk a lie.
       if (finished) await remove(markerName(kind, name.key));
       await remove(volume);

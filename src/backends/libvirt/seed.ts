@@ -31,10 +31,10 @@ function cloudConfig(files: readonly GuestFile[]): Record<string, unknown> {
       }),
       ["sh", installScriptPath],
     ],
-    // Each sandbox has its own disk size and host keys.
+    // Each sandbox has its own disk size; the one host key is removed afterwards.
     growpart: { mode: "off" },
     resize_rootfs: false,
-    ssh_genkeytypes: [],
+    ssh_genkeytypes: ["ed25519"],
     package_update: false,
     package_upgrade: false,
   };
