@@ -110,8 +110,8 @@ describe("domain XML", () => {
         const result = spawnSync("virt-xml-validate", [golden(name).pathname, "domain"], {
           encoding: "utf8",
         });
-        expect(result.stderr).toBe("");
-        expect(result.status).toBe(0);
+        // Its verdict goes to stderr, good or bad.
+        expect(result).toMatchObject({ status: 0 });
       }
     },
   );
