@@ -14,7 +14,7 @@ import { errnoOf, HeyvmError } from "../errors/index.ts";
 export class DaemonRunningError extends HeyvmError {
   constructor(state: StatePaths) {
     super("wrong_state", `another heyvm daemon already serves ${state.root}`, {
-      hint: `use it, or stop it first: kill $(jq .pid ${state.daemonInfo})`,
+      hint: `every heyvm command uses it; its process id is in ${state.daemonInfo}`,
       details: { data_dir: state.root },
     });
   }

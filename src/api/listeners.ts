@@ -80,7 +80,10 @@ export async function closeListener({ server, sockets }: Listener, graceMs: numb
   sockets.close();
   const closed = new Promise((resolve) => server.close(resolve));
   server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+  const timer = setTimeout(() => {
+    sockets.terminate();
+    server.closeAllConnections();
+  }, graceMs);
   await closed;
   clearTimeout(timer);
 }

@@ -1,7 +1,16 @@
 /** The backends that may be used here, opened when first asked for; one libvirt backend per connection URI. */
-import { type Backend, isPausable, type MachineStatus, type Pausable } from "../backends/backend.ts";
+import {
+  type Backend,
+  type BackendName,
+  isPausable,
+  type MachineStatus,
+  type Pausable,
+} from "../backends/backend.ts";
 import { nearest } from "../config/nearest.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
+
+/** The one backend that can be somewhere else than here. */
+const backendWithUri: BackendName = "libvirt";
 
 /** Makes the backends of one libvirt URI; called once per URI. */
 export type OpenBackends = (options: {
@@ -17,6 +26,8 @@ export interface BackendRegistry {
   get(name: string, uri?: string): Promise<Backend>;
   /** As `get`, but throws `backend_unavailable` when it cannot make machines here. */
   getAvailable(name: string, uri: string | undefined, signal: AbortSignal): Promise<Backend>;
+  /** The URI that belongs to a sandbox for ever, so that a change of the settings does not lose its machine. */
+  uriFor(name: string, asked: string | undefined): string | undefined;
   close(): Promise<void>;
 }
 
@@ -73,7 +84,7 @@ export function createBackendRegistry(options: BackendRegistryOptions): BackendR
       const backends = await ofUri(uri ?? options.defaultUri);
       const backend = backends.find((candidate) => candidate.name === name);
       if (backend === undefined) throw unknownBackend(name, backends);
-      if (uri !== undefined && backend.name !== "libvirt") {
+      if (uri !== undefined && backend.name !== backendWithUri) {
         throw new InvalidArgumentError("uri", `backend ${name} has no connection URI`, {
           hint: "leave --uri out, or use --backend-type libvirt",
         });
@@ -91,6 +102,7 @@ export function createBackendRegistry(options: BackendRegistryOptions): BackendR
         await usableBackends(await registry.all(), signal),
       );
     },
+    uriFor: (name, asked) => (name === backendWithUri ? (asked ?? options.defaultUri) : undefined),
     async close() {
       for (const stop of unwatch) stop();
       await Promise.allSettled(opened.map(async ({ backend }) => await backend.close()));

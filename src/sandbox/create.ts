@@ -37,7 +37,7 @@ export async function createSandbox(
       ttlSeconds: settings.ttl_seconds,
     };
     const { spec, warnings } = await resolveSpec(
-      request,
+      { ...request, uri: context.backends.uriFor(backend.name, request.uri) },
       { name: names.name, slug: names.slug },
       backend,
       defaults,

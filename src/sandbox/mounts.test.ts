@@ -1,6 +1,9 @@
-import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
@@ -53,5 +56,39 @@ test("two mounts at one place are refused", async () => {
   const mount = { hostPath: join(root, "data"), guestPath: "/data", readOnly: true };
   await expect(resolveMounts([mount, { ...mount, guestPath: "/data/" }], [])).rejects.toMatchObject({
     details: { field: "mounts[1].sandbox_path" },
+  });
+});
+
+/** As a user who is not root, because root may read everything. */
+async function mountAsNobody(path: string, mode: "ro" | "rw"): Promise<unknown> {
+  const script = fileURLToPath(new URL("testing/resolve-mount.ts", import.meta.url));
+  const command = [process.execPath, "--import", "tsx", script, path, mode];
+  const asNobody =
+    process.getuid?.() === 0
+      ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ...command]
+      : command;
+  const [program = "", ...args] = asNobody;
+  const { stdout } = await promisify(execFile)(program, args, { env: { ...process.env, HOME: "/tmp" } });
+  return JSON.parse(stdout);
+}
+
+test("a folder that the user may not read is refused", async () => {
+  const root = await folders();
+  await chmod(root, 0o755);
+  await chmod(join(root, "data"), 0o000);
+  expect(await mountAsNobody(join(root, "data"), "ro")).toMatchObject({
+    code: "permission_denied",
+    details: { field: "mounts[0].host_path" },
+  });
+});
+
+test("a folder that the user may only read is mounted read-only or not at all", async () => {
+  const root = await folders();
+  await chmod(root, 0o755);
+  await chmod(join(root, "data"), 0o555);
+  expect(await mountAsNobody(join(root, "data"), "ro")).toEqual({ ok: true });
+  expect(await mountAsNobody(join(root, "data"), "rw")).toMatchObject({
+    code: "permission_denied",
+    hint: "mount it read-only: --mount HOST:GUEST:ro",
   });
 });

@@ -30,8 +30,13 @@ export function createRecordStore(state: StatePaths): RecordStore {
     async create(record) {
       await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
       await mkdir(sandboxPaths(state, record.id).folder, { mode: 0o700 });
-      await save(record);
-      await syncFolder(state.sandboxes);
+      try {
+        await save(record);
+        await syncFolder(state.sandboxes);
+      } catch (error) {
+        await rm(sandboxPaths(state, record.id).folder, { recursive: true, force: true });
+        throw error;
+      }
     },
     async remove(id) {
       await rm(sandboxPaths(state, id).folder, { recursive: true, force: true });

@@ -86,8 +86,9 @@ export function watchHeartbeat(socket: WebSocket): () => void {
     answered = true;
   });
   const timer = setInterval(() => {
-    // A paused socket can't hear the answer; the ping itself fails when nobody is there.
-    if (!answered && !socket.isPaused) {
+    // A paused socket can't hear the answer; the ping itself fails when nobody is there. Nor does a client answer that
+    // still has output to take, because its reader is slow: there, TCP tells when nobody is there.
+    if (!answered && !socket.isPaused && socket.bufferedAmount === 0) {
       socket.terminate();
       return;
     }

@@ -30,6 +30,8 @@ export interface SocketServer {
   readonly count: number;
   /** Tells all clients that the daemon leaves. */
   close(): void;
+  /** Cuts those that have not left. */
+  terminate(): void;
 }
 
 /** `check` throws when the request may not come in at all. */
@@ -53,7 +55,10 @@ export function createSocketServer(
         server.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off("error", ignore);
           open.add(webSocket);
-          const stopHeartbeat = watchHeartbeat(webSocket);
+          // On a unix socket the kernel tells when the other end is gone, and one that is merely stopped (Ctrl-Z, a pager
+          // that waits) must not be cut off.
+          const isLocal = request.socket.remoteAddress === undefined;
+          const stopHeartbeat = isLocal ? ignore : watchHeartbeat(webSocket);
           webSocket.on("error", (error) => {
             services.log.info({ request_id: requestId, reason: messageOf(error) }, "web socket broke off");
           });
@@ -70,6 +75,9 @@ export function createSocketServer(
     close() {
       for (const webSocket of open) webSocket.close(1001, "the daemon leaves");
       server.close();
+    },
+    terminate() {
+      for (const webSocket of open) webSocket.terminate();
     },
   };
 }
