@@ -1,10 +1,47 @@
-import { HeyvmError } from "../errors/index.ts";
-import type { ImageStore, ImageStoreOptions } from "./types.ts";
+import { resolve } from "node:path";
 
-/** The store of one user's images. Holds nothing open: nothing to close. */
-export function createImageStore(_options: ImageStoreOptions): ImageStore {
-  const later = (): never => {
-    throw new HeyvmError("internal", "the image store is not there yet");
+import { InvalidArgumentError } from "../errors/index.ts";
+import { addImage } from "./add.ts";
+import { openIndex } from "./index-file.ts";
+import { listImages, listSupported } from "./list.ts";
+import { pruneImages } from "./prune.ts";
+import { removeImage } from "./remove.ts";
+import { resolveImage } from "./resolve.ts";
+import { createSharedWork } from "./shared-work.ts";
+import type { StoreContext } from "./store-context.ts";
+import type { DownloadTimeouts, ImageStore, ImageStoreOptions } from "./types.ts";
+
+const defaultTimeouts: DownloadTimeouts = {
+  connectMs: 10_000,
+  answerMs: 30_000,
+  stallMs: 30_000,
+  totalMs: 6 * 60 * 60 * 1000,
+  retryDelayMs: 500,
+  attempts: 4,
+};
+
+/** The store of one user's images. Holds nothing open between calls: nothing to close. */
+export function createImageStore(options: ImageStoreOptions): ImageStore {
+  const searchFolders = options.searchFolders.map((folder) => resolve(folder));
+  const downloadFolder = searchFolders.at(-1);
+  if (downloadFolder === undefined) {
+    throw new InvalidArgumentError("image_folders", "there must be at least one folder for images");
+  }
+  const context: StoreContext = {
+    searchFolders,
+    downloadFolder,
+    index: openIndex(options.indexPath),
+    mirrors: options.mirrors ?? {},
+    timeouts: { ...defaultTimeouts, ...options.timeouts },
+    shared: createSharedWork<string>(),
   };
-  return { resolve: later, list: later, supported: later, add: later, remove: later, prune: later };
+  return {
+    resolve: async (reference, resolveOptions) => await resolveImage(context, reference, resolveOptions),
+    list: async (signal) => await listImages(context, signal),
+    supported: async (signal) => await listSupported(context, signal),
+    add: async (name, source, addOptions) => await addImage(context, name, source, addOptions),
+    remove: async (reference, removeOptions) => await removeImage(context, reference, removeOptions),
+    prune: async ({ inUse, everything = false, signal }) =>
+      await pruneImages(context, { inUse, everything, signal }),
+  };
 }

@@ -1,0 +1,173 @@
+/** Gets an image from its server into the download folder, once for all who want it. */
+import { mkdir } from "node:fs/promises";
+
+import { DiskFullError, errnoOf } from "../errors/index.ts";
+import { type Checksum, formatChecksum } from "./checksum.ts";
+import { download } from "./download.ts";
+import type { DownloadSubject } from "./download-errors.ts";
+import { ImageFolderError } from "./errors.ts";
+import { findFirst } from "./folders.ts";
+import { hashFile } from "./hash-file.ts";
+import { type Http, openHttp } from "./http.ts";
+import { stampOfFile } from "./image-file.ts";
+import { putRecord, recordOf, stampText } from "./index-file.ts";
+import type { ImageOrigin } from "./origin.ts";
+import { place } from "./place.ts";
+import { lockForProcess } from "./process-lock.ts";
+import { askPublisher, publisherSubject } from "./publisher.ts";
+import { redactUrl } from "./reference.ts";
+import { downloadKey, partialPathOf, type StoreContext } from "./store-context.ts";
+import type { ImageProgress, ImageWork } from "./types.ts";
+
+interface Target {
+  fileName: string;
+  url: URL;
+  subject: DownloadSubject;
+  expected: { checksum: Checksum; source: string } | undefined;
+}
+
+/**
+ * The path of the image. `missing`: another may have brought it meanwhile, and then that is it. `always`: what is here
+ * must be what the server has now.
+ */
+export async function fetchImage(
+  context: StoreContext,
+  origin: ImageOrigin,
+  mode: "missing" | "always",
+  work: ImageWork,
+): Promise<string> {
+  const key = keyOf(origin);
+  const checksum = origin.kind === "url" ? (origin.checksum?.hex ?? "") : "";
+  return await context.shared.run(`${mode} ${key} ${checksum}`, work, async (shared) => {
+    try {
+      await mkdir(context.downloadFolder, { recursive: true });
+      return await fetchLocked(context, origin, mode, shared);
+    } catch (error) {
+      throw folderError(error, context.downloadFolder);
+    }
+  });
+}
+
+async function fetchLocked(
+  context: StoreContext,
+  origin: ImageOrigin,
+  mode: "missing" | "always",
+  { signal, onProgress }: Required<ImageWork>,
+): Promise<string> {
+  const { reference } = origin;
+  const { lock } = await lockForProcess({
+    folder: context.downloadFolder,
+    name: keyOf(origin),
+    what: `the download of ${reference}`,
+    signal,
+    onState: (state) => onProgress?.({ ...progressOfOther(state), phase: "wait", reference }),
+  });
+  const report = (progress: Omit<ImageProgress, "reference">): void => {
+    onProgress?.({ ...progress, reference });
+    lock.tell({ ...progress, byProcessId: process.pid });
+  };
+  try {
+    const found = await findFirst(origin.folders, origin.names);
+    if (mode === "missing" && found !== undefined) return found.path;
+    await using http = openHttp(context.timeouts);
+    const target = await targetOf(context, origin, { http, signal, report });
+    if (found !== undefined && (await isCurrent(context, origin, found.path, { target, signal, report }))) {
+      return found.path;
+    }
+    const partialPath = partialPathOf(context, keyOf(origin));
+    const { timeouts } = context;
+    const digest = await download({ ...target, partialPath, http, timeouts, signal, onProgress: report });
+    report({ phase: "place", url: target.subject.url });
+    return await place(context, { ...target, partialPath, digest, origin, signal });
+  } finally {
+    await lock[Symbol.asyncDispose]();
+  }
+}
+
+interface FetchStep {
+  signal: AbortSignal;
+  report: (progress: Omit<ImageProgress, "reference">) => void;
+}
+
+async function targetOf(
+  context: StoreContext,
+  origin: ImageOrigin,
+  { http, signal, report }: FetchStep & { http: Http },
+): Promise<Target> {
+  if (origin.kind === "url") {
+    const { url, fileName, checksum } = origin;
+    const subject = {
+      url: redactUrl(url),
+      hint: "check the URL, or download it yourself: heyvm images add NAME FILE",
+    };
+    const expected = checksum === undefined ? undefined : { checksum, source: "the given checksum" };
+    return { fileName, url, subject, expected };
+  }
+  const { entry, file } = origin;
+  const { mirrors, timeouts } = context;
+  report({ phase: "checksum" });
+  const published = await askPublisher({ entry, file, mirrors, http, timeouts, signal });
+  return {
+    fileName: published.fileName,
+    url: published.url,
+    subject: publisherSubject(entry, published.url),
+    expected: { checksum: published.checksum, source: published.checksumSource },
+  };
+}
+
+/** Whether a file that is here has exactly the bytes that the server has. */
+async function isCurrent(
+  context: StoreContext,
+  origin: ImageOrigin,
+  path: string,
+  { target, signal, report }: FetchStep & { target: Target },
+): Promise<boolean> {
+  const stamp = await stampOfFile(path);
+  if (target.expected === undefined || stamp === undefined) return false;
+  const { checksum } = target.expected;
+  const totalBytes = stamp.sizeBytes;
+  const actual = await hashFile(path, checksum.algorithm, {
+    signal,
+    onProgress: (doneBytes) => report({ phase: "verify", doneBytes, totalBytes }),
+  });
+  if (actual.hex !== checksum.hex) return false;
+  await context.index.change(signal, (index) => {
+    if (recordOf(index, path, stamp)?.verified === true) return;
+    const { architecture } = origin;
+    const digest = formatChecksum(actual);
+    putRecord(index, { path, stamp: stampText(stamp), digest, verified: true, architecture });
+  });
+  return true;
+}
+
+function keyOf(origin: ImageOrigin): string {
+  return downloadKey(
+    origin.kind === "url" ? { urlFileName: origin.fileName } : origin.entry,
+    origin.architecture,
+  );
+}
+
+/** Only numbers and our own words are taken from another process. */
+function progressOfOther(state: unknown): Partial<ImageProgress> {
+  if (typeof state !== "object" || state === null) return {};
+  const fields = new Map<string, unknown>(Object.entries(state));
+  const numberOf = (name: string): number | undefined => {
+    const value = fields.get(name);
+    return typeof value === "number" ? value : undefined;
+  };
+  return {
+    doneBytes: numberOf("doneBytes"),
+    totalBytes: numberOf("totalBytes"),
+    bytesPerSecond: numberOf("bytesPerSecond"),
+    secondsLeft: numberOf("secondsLeft"),
+    byProcessId: numberOf("byProcessId"),
+  };
+}
+
+function folderError(error: unknown, folder: string): unknown {
+  const code = errnoOf(error);
+  if (code === "ENOSPC" || code === "EDQUOT") return new DiskFullError("storing an image", folder, error);
+  const isFolders =
+    code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST";
+  return isFolders ? new ImageFolderError(folder, error) : error;
+}

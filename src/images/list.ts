@@ -1,0 +1,83 @@
+/** What is on this host. */
+import { catalogue, publisherUrl } from "./catalogue.ts";
+import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
+import { findFirst } from "./folders.ts";
+import type { Architecture } from "./image.ts";
+import type { ImageIndex, NameRecord } from "./index-file.ts";
+import { parseReference } from "./reference.ts";
+import { catalogueOrigin, urlOrigin } from "./origin.ts";
+import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
+import type { StoredImage, SupportedImage } from "./types.ts";
+
+const architectures: readonly Architecture[] = ["x86_64", "aarch64"];
+
+/** Every image that a name stands for, and every download; files that can't be used are left out. */
+export async function listImages(context: StoreContext, signal: AbortSignal): Promise<StoredImage[]> {
+  const index = await context.index.read();
+  const labels = new Map<string, ImageLabel>();
+  for (const { name } of catalogue) {
+    for (const architecture of architectures) {
+      const origin = catalogueOrigin(context, name, architecture);
+      const found = origin === undefined ? undefined : await findFirst(origin.folders, origin.names);
+      if (found !== undefined) labels.set(found.path, { name, reference: name, architecture });
+    }
+  }
+  for (const named of index.names) {
+    const { name, architecture } = named;
+    const path = await pathOfName(context, named);
+    if (path !== undefined && !labels.has(path)) labels.set(path, { name, reference: name, architecture });
+  }
+  for (const { path, download, architecture } of index.files) {
+    if (download === undefined || labels.has(path)) continue;
+    // One that a newer download replaced has no other name than its path.
+    const name = (await isCurrentUrl(context, download.reference, path)) ? download.reference : path;
+    labels.set(path, { name, reference: name, architecture });
+  }
+  const images: StoredImage[] = [];
+  for (const [path, label] of labels) {
+    signal.throwIfAborted();
+    const image = await usable(path, index, label);
+    if (image !== undefined) images.push(image);
+  }
+  return images;
+}
+
+export async function listSupported(context: StoreContext, signal: AbortSignal): Promise<SupportedImage[]> {
+  const supported: SupportedImage[] = [];
+  for (const entry of catalogue) {
+    signal.throwIfAborted();
+    const { name, description, publisher } = entry;
+    const file = entry.file(hostArchitecture());
+    const url = publisherUrl(publisher, file.folder + (file.fileName ?? ""), context.mirrors).href;
+    const path = (await findFirst(context.searchFolders, file))?.path;
+    supported.push({ name, description, publisher, url, path });
+  }
+  return supported;
+}
+
+/** The file that a name of the user's stands for now. */
+export async function pathOfName(context: StoreContext, named: NameRecord): Promise<string | undefined> {
+  const source = parseReference(named.source);
+  if (source.kind === "path") return source.path;
+  if (source.kind === "name") return undefined;
+  const origin = urlOrigin(context, source.url, { reference: named.name, architecture: named.architecture });
+  return (await findFirst(origin.folders, origin.names))?.path;
+}
+
+async function isCurrentUrl(context: StoreContext, reference: string, path: string): Promise<boolean> {
+  // A shortened query can't be asked for again.
+  if (!reference.includes("://") || reference.endsWith("?…")) return false;
+  const parsed = parseReference(reference);
+  if (parsed.kind !== "url") return false;
+  const origin = urlOrigin(context, parsed.url, { reference, architecture: hostArchitecture() });
+  return (await findFirst(origin.folders, origin.names))?.path === path;
+}
+
+async function usable(path: string, index: ImageIndex, label: ImageLabel): Promise<StoredImage | undefined> {
+  try {
+    return await toStoredImage(path, index, label);
+  } catch (error) {
+    if (error instanceof ImageInvalidError || error instanceof ImageNotFoundError) return undefined;
+    throw error;
+  }
+}

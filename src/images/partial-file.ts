@@ -1,0 +1,143 @@
+/**
+ * The beginning of a download, kept until it is complete: `<name>.partial`, and beside it `<name>.partial.json` with
+ * what is needed to go on with the same bytes. It outlives an interruption, also by SIGKILL.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, open, readFile, rm } from "node:fs/promises";
+
+import { z } from "zod";
+
+import { DiskFullError, errnoOf } from "../errors/index.ts";
+import { writeWhole } from "./atomic-write.ts";
+import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
+import { readAt } from "./read-at.ts";
+
+export const partialSuffix = ".partial";
+
+const originSchema = z.object({
+  version: z.literal(1),
+  url: z.string(),
+  etag: z.string().optional(),
+  lastModified: z.string().optional(),
+  totalBytes: z.number().optional(),
+  /** The checksum that the whole must have. */
+  checksum: z.string().optional(),
+  bootId: z.string(),
+});
+
+/** Which bytes these are the beginning of. */
+export type PartialOrigin = z.infer<typeof originSchema>;
+
+export interface PartialFile extends AsyncDisposable {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** What the bytes so far come from. */
+  readonly origin: PartialOrigin | undefined;
+  /** Hashes what is there already. */
+  hashExisting(onProgress: (doneBytes: number) => void, signal: AbortSignal): Promise<void>;
+  /** Forgets the bytes so far. */
+  restart(): Promise<void>;
+  describe(origin: PartialOrigin): Promise<void>;
+  append(chunk: Buffer): Promise<void>;
+  /** The digest of all, when all is safely on disk. */
+  complete(): Promise<Checksum>;
+  remove(): Promise<void>;
+}
+
+const hashChunkBytes = 1024 * 1024;
+
+export async function openPartial(path: string, algorithm: ChecksumAlgorithm): Promise<PartialFile> {
+  const file = await openForWriting(path);
+  let sizeBytes = (await file.stat()).size;
+  let hash: Hash = createHash(algorithm);
+  let origin = await readOrigin(path);
+  const originPath = `${path}.json`;
+
+  return {
+    path,
+    get sizeBytes() {
+      return sizeBytes;
+    },
+    get origin() {
+      return origin;
+    },
+    async hashExisting(onProgress, signal) {
+      hash = createHash(algorithm);
+      for (let done = 0; done < sizeBytes;) {
+        signal.throwIfAborted();
+        const chunk = await readAt(file, done, Math.min(hashChunkBytes, sizeBytes - done));
+        hash.update(chunk);
+        done += chunk.length;
+        onProgress(done);
+      }
+    },
+    async restart() {
+      await file.truncate(0);
+      sizeBytes = 0;
+      hash = createHash(algorithm);
+    },
+    async describe(next) {
+      if (JSON.stringify(next) === JSON.stringify(origin)) return;
+      await onDisk(path, async () => await writeWhole(originPath, JSON.stringify(next)));
+      origin = next;
+    },
+    async append(chunk) {
+      hash.update(chunk);
+      await onDisk(path, async () => await writeAll(file, chunk, sizeBytes));
+      sizeBytes += chunk.length;
+    },
+    async complete() {
+      await onDisk(path, async () => await file.sync());
+      return { algorithm, hex: hash.copy().digest("hex") };
+    },
+    async remove() {
+      await removePartial(path);
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close();
+      // What holds nothing is no use to anybody.
+      if (sizeBytes === 0) await removePartial(path);
+    },
+  };
+}
+
+export async function removePartial(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await rm(`${path}.json`, { force: true });
+}
+
+/** Opened anew for reading and writing, never through a link that somebody put there. */
+async function openForWriting(path: string): Promise<FileHandle> {
+  return await onDisk(
+    path,
+    async () => await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+  );
+}
+
+async function readOrigin(path: string): Promise<PartialOrigin | undefined> {
+  try {
+    return originSchema.parse(JSON.parse(await readFile(`${path}.json`, "utf8")));
+  } catch {
+    // Missing, or broken by a crash: the bytes are of unknown origin then.
+    return undefined;
+  }
+}
+
+async function writeAll(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length;) {
+    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
+    done += bytesWritten;
+  }
+}
+
+async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "")) {
+      throw new DiskFullError("downloading an image", path, error);
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,88 @@
+/** Removes what no sandbox needs. */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import { errnoOf } from "../errors/index.ts";
+import { stampOfFile } from "./image-file.ts";
+import { dropRecord, type FileRecord } from "./index-file.ts";
+import { partialSuffix } from "./partial-file.ts";
+import { isInUse, removeFile, removeInterrupted, type RemoveOptions } from "./remove.ts";
+import type { StoreContext } from "./store-context.ts";
+
+/** Answers in words what went. */
+export async function pruneImages(
+  context: StoreContext,
+  options: RemoveOptions & { everything: boolean },
+): Promise<string[]> {
+  const removed = await pruneInterrupted(context, options.signal);
+  const index = await context.index.read();
+  const gone: string[] = [];
+  for (const record of index.files) {
+    if ((await stampOfFile(record.path)) === undefined) gone.push(record.path);
+  }
+  const downloads = index.files.filter(
+    ({ path, download }) => download !== undefined && !gone.includes(path),
+  );
+  const candidates = options.everything ? downloads : downloads.filter((one) => isReplaced(one, downloads));
+  for (const { path, download } of candidates) {
+    options.signal.throwIfAborted();
+    if (await isInUse(index, path, options)) continue;
+    removed.push(await removeFile(download?.reference ?? path, path));
+    gone.push(path);
+  }
+  if (gone.length > 0) {
+    await context.index.change(options.signal, (changing) => {
+      for (const path of gone) dropRecord(changing, path);
+    });
+  }
+  return removed;
+}
+
+/** Whether the same was downloaded again later. */
+function isReplaced(record: FileRecord, downloads: readonly FileRecord[]): boolean {
+  const { download, architecture } = record;
+  if (download === undefined) return false;
+  return downloads.some(
+    (other) =>
+      other.download?.reference === download.reference &&
+      other.architecture === architecture &&
+      other.download.fetchedAt > download.fetchedAt,
+  );
+}
+
+async function pruneInterrupted(context: StoreContext, signal: AbortSignal): Promise<string[]> {
+  const names = await namesIn(context.downloadFolder);
+  const removed: string[] = [];
+  for (const name of names.filter((name) => name.endsWith(partialSuffix))) {
+    signal.throwIfAborted();
+    const stamp = await stampOfFile(join(context.downloadFolder, name));
+    // Somebody else's files may end so, too: ours are described beside it, or still empty.
+    if (stamp === undefined || (stamp.sizeBytes > 0 && !names.includes(`${name}.json`))) continue;
+    removed.push(...(await removeInterrupted(context, name.slice(0, -partialSuffix.length))));
+  }
+  for (const name of names) {
+    const owner = /\.(?:partial\.json|heyvm-lock)\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
+    if (owner !== undefined && !isAlive(Number(owner))) {
+      await rm(join(context.downloadFolder, name), { force: true });
+    }
+  }
+  return removed;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== "ESRCH";
+  }
+}

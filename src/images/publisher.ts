@@ -1,0 +1,78 @@
+/** Asks a publisher, or its mirror, which file is current and what checksum it has. */
+import {
+  type CatalogueEntry,
+  type CatalogueFile,
+  namesInListing,
+  newestOf,
+  publisherUrl,
+} from "./catalogue.ts";
+import { type Checksum, findChecksum } from "./checksum.ts";
+import { type DownloadSubject, UnexpectedAnswerError } from "./download-errors.ts";
+import { isMarkup } from "./disk-signatures.ts";
+import type { Http } from "./http.ts";
+import { redactUrl } from "./reference.ts";
+import { withRetries } from "./retry.ts";
+import type { DownloadTimeouts, Publisher } from "./types.ts";
+
+export interface Publication {
+  fileName: string;
+  url: URL;
+  checksum: Checksum;
+  /** Who says what checksum it has. */
+  checksumSource: string;
+}
+
+export interface PublisherRequest {
+  entry: CatalogueEntry;
+  file: CatalogueFile;
+  mirrors: Partial<Record<Publisher, string>>;
+  http: Http;
+  timeouts: DownloadTimeouts;
+  signal: AbortSignal;
+}
+
+/** What is current at this moment; never remembered. */
+export async function askPublisher(request: PublisherRequest): Promise<Publication> {
+  const { entry, file, mirrors } = request;
+  const fileName = file.fileName ?? (await newestInListing(request));
+  const url = publisherUrl(entry.publisher, file.folder + fileName, mirrors);
+  const sums = publisherUrl(entry.publisher, file.folder + file.checksum.fileName(fileName), mirrors);
+  const subject = publisherSubject(entry, sums);
+  const text = await getText(request, sums, subject);
+  const checksum = findChecksum(text, fileName, file.checksum);
+  if (checksum === undefined) {
+    const what = isMarkup(Buffer.from(text))
+      ? "the server answered with a web page"
+      : "it has no line for it";
+    throw new UnexpectedAnswerError(
+      subject,
+      `no ${file.checksum.algorithm} checksum of ${fileName}: ${what}`,
+    );
+  }
+  return { fileName, url, checksum, checksumSource: redactUrl(sums) };
+}
+
+/** What is said when a publisher's server fails. */
+export function publisherSubject(entry: CatalogueEntry, url: URL): DownloadSubject {
+  const setting = `HEYVM_MIRROR_${entry.publisher.toUpperCase()}`;
+  return {
+    url: redactUrl(url),
+    hint: `use a mirror (${setting}=https://…, or mirrors.${entry.publisher} in the settings), or a file of your own: heyvm images add NAME FILE`,
+  };
+}
+
+async function newestInListing(request: PublisherRequest): Promise<string> {
+  const { entry, file, mirrors } = request;
+  const folder = publisherUrl(entry.publisher, file.folder, mirrors);
+  const subject = publisherSubject(entry, folder);
+  const newest = newestOf(namesInListing(await getText(request, folder, subject)), file.pattern);
+  if (newest === undefined) {
+    throw new UnexpectedAnswerError(subject, `the folder's listing has no image of ${entry.name}`);
+  }
+  return newest;
+}
+
+async function getText(request: PublisherRequest, url: URL, subject: DownloadSubject): Promise<string> {
+  const { http, timeouts, signal } = request;
+  return await withRetries({ timeouts, signal }, async () => await http.text({ url, subject, signal }));
+}

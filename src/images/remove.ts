@@ -1,0 +1,170 @@
+/** Removes images by name, path or URL. */
+import { rm } from "node:fs/promises";
+
+import { formatSize } from "../config/size.ts";
+import { findInCatalogue } from "./catalogue.ts";
+import { ImageInUseError, ImageNotFoundError } from "./errors.ts";
+import { findAll, findFirst } from "./folders.ts";
+import { hashFile } from "./hash-file.ts";
+import type { Architecture } from "./image.ts";
+import { fingerprintOfStamp, stampOfFile } from "./image-file.ts";
+import { dropRecord, type ImageIndex, recordOf } from "./index-file.ts";
+import { pathOfName } from "./list.ts";
+import { removePartial } from "./partial-file.ts";
+import { tryLockForProcess } from "./process-lock.ts";
+import { parseReference } from "./reference.ts";
+import { catalogueOrigin, urlOrigin } from "./origin.ts";
+import { downloadKey, hostArchitecture, partialPathOf, type StoreContext } from "./store-context.ts";
+
+export interface RemoveOptions {
+  /** Fingerprints that may not go. */
+  inUse: ReadonlySet<string>;
+  signal: AbortSignal;
+}
+
+const architectures: readonly Architecture[] = ["x86_64", "aarch64"];
+
+/** What will go: files of the store, and a name. */
+interface Removal {
+  paths: string[];
+  name: string | undefined;
+  /** Downloads whose beginning may lie around. */
+  keys: string[];
+}
+
+export async function removeImage(
+  context: StoreContext,
+  reference: string,
+  options: RemoveOptions,
+): Promise<string[]> {
+  const index = await context.index.read();
+  const removal = await findRemoval(context, index, reference, options);
+  // All or nothing: checked before anything goes.
+  for (const path of removal.paths) await refuseInUse(index, reference, path, options);
+  const removed: string[] = [];
+  for (const path of removal.paths) removed.push(await removeFile(reference, path));
+  for (const key of removal.keys) removed.push(...(await removeInterrupted(context, key)));
+  const { name } = removal;
+  if (name !== undefined) removed.push(`the name ${name}`);
+  await context.index.change(options.signal, (changing) => {
+    for (const path of removal.paths) dropRecord(changing, path);
+    changing.names = changing.names.filter((other) => other.name !== name);
+  });
+  return removed;
+}
+
+/** Deletes one file of the store; answers in words. */
+export async function removeFile(reference: string, path: string): Promise<string> {
+  const stamp = await stampOfFile(path);
+  await rm(path, { force: true });
+  return `${reference} (${path}, ${formatSize(stamp?.sizeBytes ?? 0)})`;
+}
+
+/** Whether a disk stands on the file, by any of the fingerprints that it may have been used under. */
+export async function isInUse(
+  index: ImageIndex,
+  path: string,
+  { inUse, signal }: RemoveOptions,
+): Promise<boolean> {
+  const stamp = await stampOfFile(path);
+  if (stamp === undefined || inUse.size === 0) return false;
+  if (inUse.has(fingerprintOfStamp(stamp))) return true;
+  const digest = recordOf(index, path, stamp)?.digest;
+  if (digest !== undefined) return inUse.has(digest);
+  // Its record is lost: the bytes themselves have to tell.
+  for (const algorithm of ["sha256", "sha512"] as const) {
+    if (![...inUse].some((fingerprint) => fingerprint.startsWith(algorithm))) continue;
+    const { hex } = await hashFile(path, algorithm, { signal });
+    if (inUse.has(`${algorithm}:${hex}`)) return true;
+  }
+  return false;
+}
+
+/** Removes the beginning of a download, unless it is going on. */
+export async function removeInterrupted(context: StoreContext, key: string): Promise<string[]> {
+  const path = partialPathOf(context, key);
+  const stamp = await stampOfFile(path);
+  if (stamp === undefined) return [];
+  const lock = await tryLockForProcess(context.downloadFolder, key);
+  if (lock === undefined) return [];
+  try {
+    await removePartial(path);
+  } finally {
+    await lock[Symbol.asyncDispose]();
+  }
+  return [`an interrupted download (${path}, ${formatSize(stamp.sizeBytes)})`];
+}
+
+async function refuseInUse(
+  index: ImageIndex,
+  reference: string,
+  path: string,
+  options: RemoveOptions,
+): Promise<void> {
+  if (await isInUse(index, path, options)) throw new ImageInUseError(reference, path);
+}
+
+async function findRemoval(
+  context: StoreContext,
+  index: ImageIndex,
+  reference: string,
+  options: RemoveOptions,
+): Promise<Removal> {
+  const parsed = parseReference(reference);
+  if (parsed.kind === "url") return await urlRemoval(context, parsed.url, reference);
+  if (parsed.kind === "path") return pathRemoval(index, reference, parsed.path);
+  if (findInCatalogue(parsed.name) !== undefined) return await catalogueRemoval(context, parsed.name);
+  const named = index.names.find(({ name }) => name === parsed.name);
+  if (named === undefined) {
+    throw new ImageNotFoundError(reference, "there is no image of that name", "heyvm images list");
+  }
+  const path = await pathOfName(context, named);
+  const name = named.name;
+  if (path === undefined) return { paths: [], name, keys: [] };
+  if (named.source.includes("://")) return { paths: [path], name, keys: [] };
+  // The file is the user's: only its name goes, but not while disks stand on it.
+  await refuseInUse(index, reference, path, options);
+  return { paths: [], name, keys: [] };
+}
+
+async function catalogueRemoval(context: StoreContext, name: string): Promise<Removal> {
+  const removal: Removal = { paths: [], name: undefined, keys: [] };
+  let elsewhere: string | undefined;
+  for (const architecture of architectures) {
+    const origin = catalogueOrigin(context, name, architecture);
+    if (origin?.kind !== "catalogue") continue;
+    const found = await findAll(context.downloadFolder, origin.names);
+    removal.paths.push(...found.map(({ path }) => path));
+    const key = downloadKey(origin.entry, architecture);
+    if ((await stampOfFile(partialPathOf(context, key))) !== undefined) removal.keys.push(key);
+    elsewhere ??= (await findFirst(origin.folders, origin.names))?.path;
+  }
+  if (removal.paths.length > 0 || removal.keys.length > 0) return removal;
+  throw elsewhere === undefined
+    ? new ImageNotFoundError(name, "it is not on this host", "heyvm images list")
+    : new ImageNotFoundError(
+        name,
+        `${elsewhere} was not brought by heyvm`,
+        `remove it yourself: rm ${elsewhere}`,
+      );
+}
+
+async function urlRemoval(context: StoreContext, url: URL, reference: string): Promise<Removal> {
+  const origin = urlOrigin(context, url, { reference, architecture: hostArchitecture() });
+  if (origin.kind !== "url") return { paths: [], name: undefined, keys: [] };
+  const paths = (await findAll(context.downloadFolder, origin.names)).map(({ path }) => path);
+  const key = downloadKey({ urlFileName: origin.fileName }, origin.architecture);
+  const isPartial = (await stampOfFile(partialPathOf(context, key))) !== undefined;
+  if (paths.length === 0 && !isPartial) {
+    throw new ImageNotFoundError(origin.reference, "it is not on this host", "heyvm images list");
+  }
+  return { paths, name: undefined, keys: isPartial ? [key] : [] };
+}
+
+function pathRemoval(index: ImageIndex, reference: string, path: string): Removal {
+  const record = index.files.find((file) => file.path === path && file.download !== undefined);
+  if (record !== undefined) return { paths: [path], name: undefined, keys: [] };
+  const name = index.names.find(({ source }) => source === path)?.name;
+  const hint = name === undefined ? `remove it yourself: rm ${path}` : `heyvm images rm ${name}`;
+  throw new ImageNotFoundError(reference, "heyvm did not download it", hint);
+}

@@ -1,0 +1,135 @@
+/** From what a user wrote to an image that can be used. */
+import { catalogue } from "./catalogue.ts";
+import { formatChecksum, parseChecksum } from "./checksum.ts";
+import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
+import { fetchImage } from "./fetch.ts";
+import { findFirst } from "./folders.ts";
+import { hashFile } from "./hash-file.ts";
+import type { Architecture } from "./image.ts";
+import { inspectImageFile, stampOfFile } from "./image-file.ts";
+import { type NameRecord, putRecord, recordOf, stampText } from "./index-file.ts";
+import { catalogueOrigin, type ImageOrigin, urlOrigin } from "./origin.ts";
+import { parseReference, redactUrl } from "./reference.ts";
+import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
+import type { ResolveOptions, StoredImage } from "./types.ts";
+
+export async function resolveImage(
+  context: StoreContext,
+  reference: string,
+  options: ResolveOptions,
+): Promise<StoredImage> {
+  const parsed = parseReference(reference);
+  const architecture = options.architecture ?? hostArchitecture();
+  options.onProgress?.({ phase: "lookup", reference });
+  if (parsed.kind === "path") return await resolvePath(context, parsed.path, { reference, architecture });
+  if (parsed.kind === "url") {
+    const origin = urlOrigin(context, parsed.url, { reference, architecture });
+    return await resolveOrigin(
+      context,
+      origin,
+      { name: redactUrl(parsed.url), reference, architecture },
+      options,
+    );
+  }
+  const origin = catalogueOrigin(context, parsed.name, architecture);
+  if (origin !== undefined) {
+    return await resolveOrigin(context, origin, { name: parsed.name, reference, architecture }, options);
+  }
+  const named = (await context.index.read()).names.find(({ name }) => name === parsed.name);
+  if (named !== undefined) return await resolveNamed(context, named, options);
+  const file = await findFirst(context.searchFolders, exactly(parsed.name));
+  if (file !== undefined) return await resolvePath(context, file.path, { reference, architecture });
+  throw new ImageNotFoundError(
+    reference,
+    `the catalogue has ${catalogue.map(({ name }) => name).join(", ")}; no image was added under that name, and no search folder has such a file`,
+  );
+}
+
+/** An image that the user gave a name to. */
+export async function resolveNamed(
+  context: StoreContext,
+  named: NameRecord,
+  options: ResolveOptions,
+): Promise<StoredImage> {
+  const { name, architecture } = named;
+  const label = { name, reference: name, architecture };
+  const source = parseReference(named.source);
+  if (source.kind === "url") {
+    const origin = urlOrigin(context, source.url, label, named.checksum);
+    return await resolveOrigin(context, origin, label, options);
+  }
+  if (source.kind === "name") throw new ImageNotFoundError(name, "its source is no file");
+  if (named.checksum !== undefined) {
+    // What can't be read can't be hashed, and says so better here.
+    await inspectImageFile(source.path);
+    await verifyFile(context, source.path, { ...options, architecture, checksum: named.checksum });
+  }
+  return await toStoredImage(source.path, await context.index.read(), label);
+}
+
+async function resolveOrigin(
+  context: StoreContext,
+  origin: ImageOrigin,
+  label: ImageLabel,
+  options: ResolveOptions,
+): Promise<StoredImage> {
+  const { download = "missing", ...work } = options;
+  const found = download === "always" ? undefined : await findFirst(origin.folders, origin.names);
+  if (found === undefined && download === "never") {
+    throw new ImageNotFoundError(label.reference, "it is not on this host", `heyvm pull ${label.reference}`);
+  }
+  const mode = download === "always" ? "always" : "missing";
+  const path = found?.path ?? (await fetchImage(context, origin, mode, work));
+  if (origin.kind === "url" && origin.checksum !== undefined) {
+    const checksum = formatChecksum(origin.checksum);
+    await verifyFile(context, path, { ...work, architecture: origin.architecture, checksum });
+  }
+  try {
+    return await toStoredImage(path, await context.index.read(), label);
+  } catch (error) {
+    if (!(error instanceof ImageInvalidError)) throw error;
+    const hint = `move that file away, or fetch a good one: heyvm pull --force ${label.reference}`;
+    throw new ImageInvalidError(path, error.reason, { cause: error, hint });
+  }
+}
+
+async function resolvePath(
+  context: StoreContext,
+  path: string,
+  { reference, architecture }: { reference: string; architecture: Architecture },
+): Promise<StoredImage> {
+  return await toStoredImage(path, await context.index.read(), { name: path, reference, architecture });
+}
+
+/** Compares a file with a checksum once, and again when the file is not the same any more. */
+export async function verifyFile(
+  context: StoreContext,
+  path: string,
+  options: ResolveOptions & { architecture: Architecture; checksum: string },
+): Promise<void> {
+  const { algorithm, hex } = parseChecksum(options.checksum);
+  const stamp = await stampOfFile(path);
+  if (stamp === undefined) return;
+  const record = recordOf(await context.index.read(), path, stamp);
+  if (record?.verified === true && record.digest === `${algorithm}:${hex}`) return;
+  const { signal, onProgress } = options;
+  const totalBytes = stamp.sizeBytes;
+  const actual = await hashFile(path, algorithm, {
+    signal,
+    onProgress: (doneBytes) => onProgress?.({ phase: "verify", reference: path, doneBytes, totalBytes }),
+  });
+  if (actual.hex !== hex) {
+    const sums = { algorithm, expected: hex, actual: actual.hex, source: "the given checksum" };
+    throw new ImageChecksumMismatchError(path, sums);
+  }
+  await context.index.change(signal, (index) => {
+    const { architecture } = options;
+    const digest = formatChecksum(actual);
+    const download = recordOf(index, path, stamp)?.download;
+    putRecord(index, { path, stamp: stampText(stamp), digest, verified: true, download, architecture });
+  });
+}
+
+function exactly(fileName: string): { fileName: string; pattern: RegExp } {
+  return { fileName, pattern: new RegExp(`^${fileName.replaceAll(".", "\\.")}$`) };
+}

@@ -1,0 +1,65 @@
+/** What the store's use cases share. */
+import { join } from "node:path";
+
+import type { CatalogueEntry } from "./catalogue.ts";
+import { fingerprintOfStamp, inspectImageFile } from "./image-file.ts";
+import type { Architecture } from "./image.ts";
+import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
+import type { SharedWork } from "./shared-work.ts";
+import type { DownloadTimeouts, Publisher, StoredImage } from "./types.ts";
+
+export interface StoreContext {
+  searchFolders: readonly string[];
+  /** The last of them. */
+  downloadFolder: string;
+  index: IndexFile;
+  mirrors: Partial<Record<Publisher, string>>;
+  timeouts: DownloadTimeouts;
+  shared: SharedWork<string>;
+}
+
+/** How an image is called in answers. */
+export interface ImageLabel {
+  name: string;
+  reference: string;
+  architecture: Architecture;
+}
+
+/** The image that a file is; throws `image_invalid` when it can't be used. */
+export async function toStoredImage(
+  path: string,
+  index: ImageIndex,
+  label: ImageLabel,
+): Promise<StoredImage> {
+  const { format, sizeBytes, virtualSizeBytes, stamp } = await inspectImageFile(path);
+  const record = recordOf(index, path, stamp);
+  return {
+    ...label,
+    path,
+    format,
+    sizeBytes,
+    virtualSizeBytes,
+    fingerprint: record?.digest ?? fingerprintOfStamp(stamp),
+    verified: record?.verified ?? false,
+    url: record?.download?.url,
+    fetchedAt: record?.download?.fetchedAt,
+  };
+}
+
+export function hostArchitecture(): Architecture {
+  return process.arch === "arm64" ? "aarch64" : "x86_64";
+}
+
+/** Name of the lock under which an image is downloaded, and of its partial file. */
+export function downloadKey(
+  source: CatalogueEntry | { urlFileName: string },
+  architecture: Architecture,
+): string {
+  return "urlFileName" in source
+    ? source.urlFileName
+    : `${source.name.replaceAll(/[^a-z0-9.]/g, "-")}-${architecture}`;
+}
+
+export function partialPathOf(context: StoreContext, key: string): string {
+  return join(context.downloadFolder, `${key}.partial`);
+}
