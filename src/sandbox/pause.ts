@@ -7,7 +7,7 @@ import { backendOf } from "./machine.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 
-/** A paused sandbox uses no CPU and keeps its memory. */
+/** A paused sandbox uses no CPU and keeps its memory. The session stays: commands go on after a short pause. */
 export async function pauseSandbox(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -18,14 +18,14 @@ export async function pauseSandbox(
     async () => {
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "pause")) return;
       const backend = await pausableBackend(context, sandbox);
-      // The session would take the silence of a paused guest for a broken pipe.
-      await sandbox.session.close();
       await backend.pause(sandbox.record.id, signal);
       await change(context, sandbox, { status: "paused" });
     },
     signal,
   );
 }
+
+const clockTimeoutMs = 60_000;
 
 /** Also sets the guest's clock, which stood still. */
 export async function resumeSandbox(
@@ -41,7 +41,7 @@ export async function resumeSandbox(
       await backend.resume(sandbox.record.id, signal);
       await change(context, sandbox, { status: "running" });
       const agent = await sandbox.session.get(signal);
-      await agent.identify({ clockMs: Date.now() }, { signal });
+      await agent.identify({ clockMs: Date.now() }, { signal, timeoutMs: clockTimeoutMs });
     },
     signal,
   );

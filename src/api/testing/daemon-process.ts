@@ -1,6 +1,8 @@
 /** A whole daemon as a process of its own, for tests: real server, real agent, test backend. */
 import { join } from "node:path";
 
+import { connectAgent } from "../../agent/connect.ts";
+import type { ConnectAgent } from "../../agent/types.ts";
 import { statePaths } from "../../config/paths.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { createProcessBackend } from "../../sandbox/testing/process-backend.ts";
@@ -9,12 +11,15 @@ import { createTestImages } from "./test-images.ts";
 import { unavailableBackend } from "./unavailable-backend.ts";
 
 const state = statePaths();
-const agentModule = process.env["TEST_AGENT_MODULE"] ?? "../../agent/index.ts";
-const { connectAgent } = await import(agentModule).catch(() => ({
-  connectAgent: async () => {
-    throw new Error("no agent");
-  },
-}));
+/** A namespace has no clock and no random pool of its own, and an ordinary user cannot name it: those stay the host's. */
+const connectTestAgent: ConnectAgent = async (open, options) => {
+  const session = await connectAgent(open, options);
+  const identify = session.identify.bind(session);
+  session.identify = async ({ machineId, hostname }, call) =>
+    await identify(process.getuid?.() === 0 ? { machineId, hostname } : { machineId }, call);
+  return session;
+};
+
 const stop = new AbortController();
 process.on("SIGTERM", () => stop.abort());
 
@@ -33,7 +38,7 @@ try {
         unavailableBackend,
       ],
       createImages: createTestImages,
-      connectAgent,
+      connectAgent: connectTestAgent,
     },
   );
 } catch (error) {

@@ -8,6 +8,8 @@ export interface StreamClient {
   /** Text messages as JSON. */
   // oxlint-disable-next-line typescript/no-explicit-any -- a test asserts on whatever came
   readonly messages: any[];
+  /** Binary messages. */
+  readonly frames: readonly Buffer[];
   /** Bytes of a channel, joined. */
   bytes(channel: number): Buffer;
   /** Until the text message of this type has come. */
@@ -33,6 +35,7 @@ export async function openStream(socket: WebSocket, init: object): Promise<Strea
   return {
     socket,
     messages,
+    frames,
     closed,
     bytes: (channel) =>
       Buffer.concat(frames.filter(([first]) => first === channel).map((frame) => frame.subarray(1))),

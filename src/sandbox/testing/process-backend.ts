@@ -12,8 +12,7 @@ import { fileURLToPath } from "node:url";
 import type { Backend, MachineSpec, MachineState, MachineStatus, Pausable } from "../../backends/backend.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
-const agentPath =
-  process.env["TEST_AGENT_SCRIPT"] ?? fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
+const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
 const guestSocket = "/run/agent.sock";
 const watchIntervalMs = 100;
 
