@@ -5,7 +5,11 @@ import type { HostCapabilities } from "./host.ts";
 import { attributeOf, elementsAt, parseXml, textOf } from "./xml.ts";
 
 /** Reads the document; `ownUid` is this process's user, where libvirt's QEMU could be the same. */
-export function parseCapabilities(document: string, ownUid: number | undefined): HostCapabilities {
+export function parseCapabilities(
+  document: string,
+  memoryBytes: number,
+  ownUid: number | undefined,
+): HostCapabilities {
   const root = parseXml(document);
   const accelerators: Record<string, Accelerator[]> = {};
   for (const guest of elementsAt(root, "capabilities", "guest")) {
@@ -17,14 +21,10 @@ export function parseCapabilities(document: string, ownUid: number | undefined):
       if (kinds.has("qemu")) known.push("tcg");
     }
   }
-  let memoryBytes = 0;
-  for (const cell of elementsAt(root, "capabilities", "host", "topology", "cells", "cell")) {
-    memoryBytes += Number(textOf(cell, "memory") ?? 0) * 1024;
-  }
   const account = qemuAccount(root);
   return {
     accelerators,
-    memoryBytes: memoryBytes || Number.POSITIVE_INFINITY,
+    memoryBytes,
     qemuAccount: account === undefined || account.uid === ownUid ? undefined : account,
   };
 }

@@ -14,10 +14,14 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
 
   async function readCapabilities(signal: AbortSignal): Promise<HostCapabilities> {
     const what = "reading libvirt's capabilities";
-    const document = await link.use({ what, signal }, ({ host }) =>
-      host.capabilities({ signal, timeoutMs: 60_000 }),
-    );
-    return parseCapabilities(document, isLocal ? process.geteuid?.() : undefined);
+    return link.use({ what, signal }, async ({ host }) => {
+      const options = { signal, timeoutMs: 60_000 };
+      const [document, { memoryBytes }] = await Promise.all([
+        host.capabilities(options),
+        host.nodeInfo(options),
+      ]);
+      return parseCapabilities(document, memoryBytes, isLocal ? process.geteuid?.() : undefined);
+    });
   }
 
   async function openStorage(signal: AbortSignal): Promise<Storage> {

@@ -13,9 +13,7 @@ import {
 import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage-xml.ts";
 
 const capabilities = (secmodel: string) => `<capabilities>
-  <host><topology><cells num="2">
-    <cell id="0"><memory unit="KiB">1048576</memory></cell><cell id="1"><memory unit="KiB">1048576</memory></cell>
-  </cells></topology>${secmodel}</host>
+  <host>${secmodel}</host>
   <guest><os_type>hvm</os_type><arch name="x86_64"><domain type="qemu"/><domain type="kvm"/></arch></guest>
   <guest><os_type>hvm</os_type><arch name="aarch64"><domain type="qemu"/></arch></guest>
 </capabilities>`;
@@ -24,16 +22,16 @@ const dac = `<secmodel><model>apparmor</model></secmodel>
   <secmodel><model>dac</model><baselabel type="kvm">+64055:+64055</baselabel></secmodel>`;
 
 test("a host's abilities are read from libvirt's capabilities", () => {
-  expect(parseCapabilities(capabilities(dac), 0)).toEqual({
+  expect(parseCapabilities(capabilities(dac), 7, 0)).toEqual({
     accelerators: { x86_64: ["kvm", "tcg"], aarch64: ["tcg"] },
-    memoryBytes: 2 * 1024 ** 3,
+    memoryBytes: 7,
     qemuAccount: { uid: 64055, gid: 64055 },
   });
 });
 
 test("QEMU's user is nobody else where libvirt labels nothing, or labels with our own user", () => {
-  expect(parseCapabilities(capabilities(""), 1000).qemuAccount).toBeUndefined();
-  expect(parseCapabilities(capabilities(dac), 64055).qemuAccount).toBeUndefined();
+  expect(parseCapabilities(capabilities(""), 7, 1000).qemuAccount).toBeUndefined();
+  expect(parseCapabilities(capabilities(dac), 7, 64055).qemuAccount).toBeUndefined();
 });
 
 test("storage XML escapes what it is given and reads back", () => {
