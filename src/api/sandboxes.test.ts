@@ -8,11 +8,9 @@ import { createTestState, startTestDaemon, type TestDaemon } from "./testing/tes
 
 async function daemon(env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
   const state = await createTestState();
+  onTestFinished(async () => await state[Symbol.asyncDispose]());
   const started = await startTestDaemon(state.folder, env);
-  onTestFinished(async () => {
-    await started[Symbol.asyncDispose]();
-    await state[Symbol.asyncDispose]();
-  });
+  onTestFinished(async () => await started[Symbol.asyncDispose]());
   return started;
 }
 
