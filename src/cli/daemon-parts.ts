@@ -1,5 +1,5 @@
 /** What the real daemon is made of: this is the one place where all layers meet. */
-import { connectAgent } from "../agent/connect.ts";
+import { connectAgent } from "../agent/index.ts";
 import type { DaemonParts } from "../api/daemon.ts";
 import type { ImageService } from "../api/image-service.ts";
 import { createBackends } from "../backends/index.ts";
