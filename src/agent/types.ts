@@ -23,6 +23,8 @@ export interface ExecRequest {
   terminal?: TerminalSize | undefined;
   /** After this long in the guest the whole process group is killed (TERM, then KILL); output so far is delivered. */
   timeoutMs?: number | undefined;
+  /** `false`: the command's stdin is empty (`/dev/null`). */
+  stdin?: boolean | undefined;
   /** Detached: goes on when the session ends; its outputs go to these files in the guest. */
   detached?: { stdoutPath: string; stderrPath: string } | undefined;
 }
@@ -75,7 +77,8 @@ export interface AgentFiles {
     options?: CallOptions & { mode?: number; makeParents?: boolean; user?: string },
   ): Promise<number>;
   list(path: string, options?: CallOptions): Promise<DirectoryEntry[]>;
-  stat(path: string, options?: CallOptions): Promise<FileStatus>;
+  /** Of a symbolic link itself, unless `follow`. */
+  stat(path: string, options?: CallOptions & { follow?: boolean }): Promise<FileStatus>;
   makeDirectory(path: string, options?: CallOptions & { recursive?: boolean; mode?: number }): Promise<void>;
   remove(path: string, options?: CallOptions & { recursive?: boolean }): Promise<void>;
   rename(from: string, to: string, options?: CallOptions): Promise<void>;
@@ -116,22 +119,39 @@ export interface GuestStatistics {
   processes: number;
 }
 
+/** A command that the agent started, as the guest tells it. */
+export interface GuestCommand {
+  pid: number;
+  argv: string[];
+  startedMs: number;
+  detached: boolean;
+}
+
+export type DialTarget = { port: number; host?: string } | { path: string };
+
 /** A conversation with one guest's agent. Survives a broken pipe by opening it anew and resuming where it was. */
 export interface AgentSession extends AsyncDisposable {
   readonly info: AgentInfo;
   exec(request: ExecRequest, options?: CallOptions): Promise<RunningCommand>;
   readonly files: AgentFiles;
   /** Connects to a TCP port (`127.0.0.1` unless a host is given) or unix socket inside the guest. */
-  dial(target: { port: number; host?: string } | { path: string }, options?: CallOptions): Promise<Duplex>;
+  dial(target: DialTarget, options?: CallOptions): Promise<Duplex>;
   identify(identity: GuestIdentity, options?: CallOptions): Promise<void>;
   /** Mounts an offered device (virtio-9p tag) at a path, making the folder. Names the kernel's missing module, if so. */
   mount(tag: string, guestPath: string, options?: CallOptions & { readOnly?: boolean }): Promise<void>;
   /** A round trip; milliseconds. */
   ping(options?: CallOptions): Promise<number>;
   statistics(options?: CallOptions): Promise<GuestStatistics>;
+  /** Commands that run now: this session's, and detached ones of earlier sessions. */
+  commands(options?: CallOptions): Promise<GuestCommand[]>;
+  /** A signal for such a command's process group. */
+  signal(pid: number, signal: NodeJS.Signals, options?: CallOptions): Promise<void>;
   sync(options?: CallOptions): Promise<void>;
   /** Asks the guest to power off (or reboot); resolves when it has agreed, not when it is off. */
   powerOff(options?: CallOptions & { reboot?: boolean }): Promise<void>;
+  /** Call before the guest is paused: until `release`, its silence does not count against it. */
+  hold(): void;
+  release(): void;
   /** Settles when the session is over for good; the reason is an error unless `close` was called. */
   readonly closed: Promise<Error | undefined>;
   close(): Promise<void>;
@@ -140,6 +160,8 @@ export interface AgentSession extends AsyncDisposable {
 export interface ConnectOptions extends CallOptions {
   /** How long a broken pipe may take to come back before the session ends. */
   reconnectMs?: number | undefined;
+  /** While calls are under way, an agent that is silent for so long is asked for a sign of life; 0 never asks. */
+  keepAliveMs?: number | undefined;
 }
 
 /**

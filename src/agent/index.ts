@@ -1,0 +1,17 @@
+export { agentSourcePath, agentVersion } from "./agent-source.ts";
+export { connectAgent } from "./connect.ts";
+export {
+  CallTimeoutError,
+  CommandNotStartableError,
+  GuestFailedError,
+  GuestMisbehavedError,
+  GuestPathNotFoundError,
+  GuestPermissionError,
+  GuestRefusedError,
+  GuestUnresponsiveError,
+  GuestUnsupportedError,
+  SessionClosedError,
+  SessionLostError,
+} from "./errors.ts";
+export { guestText } from "./guest-text.ts";
+export type * from "./types.ts";

@@ -1,0 +1,118 @@
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
+import {
+  GuestMisbehavedError,
+  GuestUnresponsiveError,
+  GuestUnsupportedError,
+  SessionLostError,
+} from "./errors.ts";
+import { type GuestObject, guestInteger, guestObject, guestString } from "./guest-json.ts";
+import { sayHello } from "./handshake.ts";
+import type { Link } from "./link.ts";
+
+export type OpenPipe = (signal: AbortSignal) => Promise<Duplex>;
+
+const firstPauseMs = 50;
+const longestPauseMs = 1000;
+/** An agent that has not answered for so long on one pipe may answer on another. */
+const pipePatienceMs = 15_000;
+
+/** Opens the pipe to the agent, and again whenever it breaks, and puts the link on it. */
+export class PipeKeeper {
+  readonly #open: OpenPipe;
+  readonly #link: Link;
+  readonly #session = randomBytes(16).toString("hex");
+  #established = false;
+
+  constructor(open: OpenPipe, link: Link) {
+    this.#open = open;
+    this.#link = link;
+  }
+
+  /**
+   * Tries until the agent has answered and the link is attached; answers what the agent said. Rejects with the
+   * signal's reason, or at once with what no further try can mend.
+   */
+  async connect(signal: AbortSignal): Promise<GuestObject> {
+    let lastFailure: unknown;
+    let pauseMs = firstPauseMs;
+    for (;;) {
+      if (signal.aborted) throw givenUp(signal, lastFailure);
+      try {
+        return await this.#tryOnce(signal);
+      } catch (error) {
+        if (signal.aborted) throw givenUp(signal, lastFailure ?? error);
+        if (error instanceof HeyvmError && !error.retryable) throw error;
+        lastFailure = error;
+      }
+      await sleep(pauseMs, undefined, { signal }).catch(() => {});
+      pauseMs = Math.min(pauseMs * 2, longestPauseMs);
+    }
+  }
+
+  async #tryOnce(signal: AbortSignal): Promise<GuestObject> {
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(pipePatienceMs)]);
+    const pipe = await openOrAbandon(this.#open, patience);
+    pipe.on("error", () => {}); // its close says all that matters
+    try {
+      const hello = { session: this.#session, received: this.#link.received, resume: this.#established };
+      const { reply, nonce, rest } = await sayHello(pipe, hello, patience, this.#established);
+      refuseErrors(reply);
+      this.#link.attach(pipe, nonce, guestInteger(reply, "received", 0, Number.MAX_SAFE_INTEGER), rest);
+      this.#established = true;
+      return reply;
+    } catch (error) {
+      pipe.destroy();
+      throw error;
+    }
+  }
+}
+
+/** An `open` that does not heed its signal must not hold us up, nor leave its pipe behind. */
+async function openOrAbandon(open: OpenPipe, signal: AbortSignal): Promise<Duplex> {
+  signal.throwIfAborted();
+  const opening = open(signal);
+  let aborted = () => {};
+  const abandoned = new Promise<never>((_resolve, reject) => {
+    aborted = () => reject(signal.reason instanceof Error ? signal.reason : new Error("given up"));
+    signal.addEventListener("abort", aborted, { once: true });
+  });
+  try {
+    return await Promise.race([opening, abandoned]);
+  } catch (error) {
+    void opening.then(
+      (pipe) => pipe.on("error", () => {}).destroy(),
+      () => {},
+    );
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", aborted);
+  }
+}
+
+function refuseErrors(reply: GuestObject): void {
+  if (reply["error"] === undefined) return;
+  const error = guestObject(reply, "error");
+  const code = guestString(error, "code", 64);
+  const message = guestString(error, "message", 4096);
+  if (code === "session_lost") throw new SessionLostError(message);
+  if (code === "unsupported_protocol") {
+    throw new GuestUnsupportedError(`the guest's agent and this heyvm speak different protocols`, {
+      hint: "make the sandbox anew, so that it gets this version's agent",
+    });
+  }
+  throw new GuestMisbehavedError(`it refused the hello with ${code}: ${message}`);
+}
+
+function givenUp(signal: AbortSignal, lastFailure: unknown): Error {
+  const reason: unknown = signal.reason;
+  if (reason instanceof AbortedError) return reason;
+  const why = lastFailure === undefined ? "" : ` (last: ${messageOf(lastFailure)})`;
+  const said = reason instanceof Error ? reason.message : "given up";
+  return new GuestUnresponsiveError(`the guest's agent did not answer: ${said}${why}`, {
+    cause: lastFailure,
+  });
+}
