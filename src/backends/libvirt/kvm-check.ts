@@ -85,11 +85,18 @@ async function bootGuest(emulator: string, deadlineMs: number, signal: AbortSign
     const why =
       end.status === undefined
         ? `a guest under KVM hung for ${deadlineMs / 1000} s and was ended`
-        : `QEMU could not run a guest under KVM: ${end.stderr.trim().split("\n").at(-1) ?? ""}`;
+        : `QEMU could not run a guest under KVM: ${firstError(end.stderr)}`;
     return { usable: false, problem: "guest", message: why };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** The first line that is no warning: what follows an error is mostly its consequence. */
+function firstError(stderr: string): string {
+  return (
+    stderr.split("\n").find((line) => line.trim() !== "" && !/\bwarning\b/.test(line)) ?? "no reason given"
+  );
 }
 
 /** On arm64 we have no tiny guest: that QEMU starts its virtual CPU under KVM has to do. */
