@@ -1,0 +1,49 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { createImageStore } from "../store.ts";
+import type { DownloadTimeouts, ImageStore, ImageStoreOptions } from "../types.ts";
+
+/** Folders of one test: two to search, the second of which receives downloads. */
+export interface Scratch extends AsyncDisposable {
+  root: string;
+  first: string;
+  downloads: string;
+  indexPath: string;
+  store(options?: Partial<ImageStoreOptions>): ImageStore;
+}
+
+/** Short enough for tests, long enough for a machine with much to do. */
+export const quickTimeouts: DownloadTimeouts = {
+  connectMs: 5000,
+  answerMs: 5000,
+  stallMs: 5000,
+  totalMs: 60_000,
+  retryDelayMs: 5,
+  attempts: 3,
+};
+
+export async function createScratch(): Promise<Scratch> {
+  const root = await mkdtemp(join(tmpdir(), "heyvm-images-"));
+  const first = join(root, "first");
+  const downloads = join(root, "downloads");
+  const indexPath = join(root, "state", "images.json");
+  await mkdir(first);
+  return {
+    root,
+    first,
+    downloads,
+    indexPath,
+    store: (options = {}) =>
+      createImageStore({
+        searchFolders: [first, downloads],
+        indexPath,
+        timeouts: quickTimeouts,
+        ...options,
+      }),
+    async [Symbol.asyncDispose]() {
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
