@@ -1,14 +1,19 @@
 /** What `connectLibvirt` gives. */
-import type { DomainCalls } from "./calls/domain.ts";
-import type { DomainDeviceCalls } from "./calls/domain-devices.ts";
-import type { DomainMetadataCalls, DomainStatisticsCalls } from "./calls/domain-metadata.ts";
-import type { DomainSaveCalls } from "./calls/domain-saves.ts";
-import type { HostCalls } from "./calls/host.ts";
-import type { QemuCalls } from "./calls/qemu.ts";
-import type { StoragePoolCalls } from "./calls/storage-pool.ts";
-import type { VolumeCalls } from "./calls/storage-volume.ts";
-import type { LibvirtClientError } from "./errors.ts";
-import type { EventCalls } from "./events.ts";
+import { domainCalls, type DomainCalls } from "./calls/domain.ts";
+import { domainDeviceCalls, type DomainDeviceCalls } from "./calls/domain-devices.ts";
+import { domainMetadataCalls, type DomainMetadataCalls } from "./calls/domain-metadata.ts";
+import { domainSaveCalls, type DomainSaveCalls } from "./calls/domain-saves.ts";
+import { domainStatisticsCalls, type DomainStatisticsCalls } from "./calls/domain-statistics.ts";
+import { hostCalls, type HostCalls } from "./calls/host.ts";
+import { qemuCalls, type QemuCalls } from "./calls/qemu.ts";
+import { storagePoolCalls, type StoragePoolCalls } from "./calls/storage-pool.ts";
+import { volumeCalls, type VolumeCalls } from "./calls/storage-volume.ts";
+import { createDeferred } from "./deferred.ts";
+import { LibvirtConnectionLostError, type LibvirtClientError } from "./errors.ts";
+import { eventCalls, type EventCalls } from "./events.ts";
+import { nothing, type Rpc } from "./rpc.ts";
+import { createStreamOpener } from "./stream-opener.ts";
+import type { ConnectionUri } from "./uri.ts";
 
 /**
  * An open connection to a libvirt daemon. Calls may be made at the same time; each takes a signal and has a deadline.
@@ -45,4 +50,53 @@ export interface StartedDaemon {
   /** The process above the daemon; it ends with it. */
   pid: number;
   socketPath: string;
+}
+
+export interface ConnectionParts {
+  uri: ConnectionUri;
+  rpc: Rpc;
+  startedDaemon: StartedDaemon | undefined;
+  /** Opens another connection like this one, for a stream. */
+  dialStream(signal: AbortSignal | undefined, timeoutMs: number | undefined): Promise<Rpc>;
+}
+
+/** How long the daemon may take to answer the goodbye. */
+const goodbyeTimeoutMs = 1_000;
+
+export function createConnection(parts: ConnectionParts): LibvirtConnection {
+  const { uri, rpc, startedDaemon } = parts;
+  const streams = createStreamOpener(rpc, (signal, timeoutMs) => parts.dialStream(signal, timeoutMs));
+  const closed = createDeferred<LibvirtClientError | undefined>();
+  let closing: Promise<void> | undefined;
+
+  const close = async (): Promise<void> => {
+    if (rpc.lostBecause === undefined) {
+      await rpc
+        .call("connectClose", nothing, nothing, { timeoutMs: goodbyeTimeoutMs })
+        .catch(() => undefined);
+    }
+    rpc.fail(new LibvirtConnectionLostError(`the connection to libvirt at ${uri.text} was closed`));
+    await rpc.transport.ended;
+  };
+
+  rpc.onLost((error) => closed.resolve(closing === undefined ? error : undefined));
+
+  return {
+    uri: uri.text,
+    isLocal: uri.transport === "unix",
+    startedDaemon,
+    closed: closed.promise,
+    host: hostCalls(rpc),
+    domains: domainCalls(rpc),
+    metadata: domainMetadataCalls(rpc),
+    statistics: domainStatisticsCalls(rpc),
+    devices: domainDeviceCalls(rpc, streams),
+    saves: domainSaveCalls(rpc),
+    qemu: qemuCalls(rpc),
+    pools: storagePoolCalls(rpc),
+    volumes: volumeCalls(rpc, streams),
+    events: eventCalls(rpc),
+    close: () => (closing ??= close()),
+    [Symbol.asyncDispose]: () => (closing ??= close()),
+  };
 }

@@ -16,6 +16,7 @@ export type * from "./calls/domain.ts";
 export type * from "./calls/domain-devices.ts";
 export type * from "./calls/domain-metadata.ts";
 export type * from "./calls/domain-saves.ts";
+export type * from "./calls/domain-statistics.ts";
 export type * from "./calls/host.ts";
 export type * from "./calls/qemu.ts";
 export type * from "./calls/storage-pool.ts";

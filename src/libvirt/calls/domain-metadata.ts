@@ -1,5 +1,7 @@
 /** What a domain can be labelled with. */
-import type { CallOptions } from "../call-options.ts";
+import { nothing, type Rpc } from "../rpc.ts";
+import { writeDomain } from "../wire.ts";
+import { flags } from "./flags.ts";
 import type { DomainRef, ImpactOptions } from "./domain.ts";
 
 /** An XML element of one's own inside the domain's `<metadata>`. */
@@ -21,50 +23,51 @@ export interface DomainMetadataCalls {
   setDescription(domain: DomainRef, text: string | undefined, options?: ImpactOptions): Promise<void>;
 }
 
-/** A value that libvirt names itself. Whole numbers beyond what a number holds exactly are bigints. */
-export type TypedValue = number | bigint | boolean | string;
+/** What kind of metadata a call is about. */
+const metadataType = { description: 0, title: 1, element: 2 } as const;
 
-export type StatisticsGroup =
-  | "state"
-  | "cpu"
-  | "balloon"
-  | "vcpu"
-  | "interface"
-  | "block"
-  | "perf"
-  | "iothread"
-  | "memory"
-  | "dirtyrate"
-  | "vm";
-
-export interface StatisticsOptions extends CallOptions {
-  /** All groups that the daemon knows unless told. */
-  groups?: readonly StatisticsGroup[] | undefined;
-  /** Only these domains; all of them unless told. */
-  domains?: readonly DomainRef[] | undefined;
-  /** Does not wait for a domain that is busy with another job: its values are then fewer. */
-  noWait?: boolean | undefined;
-}
-
-export interface DomainStatistics {
-  domain: DomainRef;
-  /** By libvirt's names: `cpu.time`, `balloon.current`, `block.0.name`, … */
-  values: Record<string, TypedValue>;
-}
-
-export interface DomainAddress {
-  interface: string;
-  hardwareAddress: string | undefined;
-  addresses: { family: "ipv4" | "ipv6"; address: string; prefixLength: number }[];
-}
-
-export interface DomainStatisticsCalls {
-  /** The statistics of all, or of some, domains in one call. */
-  all(options?: StatisticsOptions): Promise<DomainStatistics[]>;
-  of(domain: DomainRef, options?: StatisticsOptions): Promise<Record<string, TypedValue>>;
-  interfaceAddresses(
+export function domainMetadataCalls(rpc: Rpc): DomainMetadataCalls {
+  const set = (
     domain: DomainRef,
-    source: "lease" | "agent" | "arp",
-    options?: CallOptions,
-  ): Promise<DomainAddress[]>;
+    type: number,
+    value: { text: string | undefined; prefix?: string; namespace?: string },
+    options: ImpactOptions = {},
+  ): Promise<void> =>
+    rpc.call(
+      "domainSetMetadata",
+      (writer) =>
+        writeDomain(writer, domain)
+          .i32(type)
+          .optionalString(value.text)
+          .optionalString(value.prefix)
+          .optionalString(value.namespace)
+          .u32(impactBits(options)),
+      nothing,
+      options,
+    );
+
+  return {
+    get: (domain, namespace, options = {}) =>
+      rpc.call(
+        "domainGetMetadata",
+        (writer) =>
+          writeDomain(writer, domain)
+            .i32(metadataType.element)
+            .optionalString(namespace)
+            .u32(impactBits(options)),
+        (reader) => reader.string(),
+        options,
+      ),
+    set: (domain, { xml, prefix, namespace }, options) =>
+      set(domain, metadataType.element, { text: xml, prefix, namespace }, options),
+    remove: (domain, namespace, options) =>
+      set(domain, metadataType.element, { text: undefined, namespace }, options),
+    setTitle: (domain, text, options) => set(domain, metadataType.title, { text }, options),
+    setDescription: (domain, text, options) => set(domain, metadataType.description, { text }, options),
+  };
+}
+
+/** Neither of both: what the domain is now. */
+export function impactBits(options: ImpactOptions): number {
+  return flags([options.live, 1], [options.config, 2]);
 }

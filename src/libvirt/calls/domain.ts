@@ -1,5 +1,10 @@
 /** Calls about domains: find, define, start, end, describe. */
 import type { CallOptions } from "../call-options.ts";
+import { nothing, type Rpc, type WriteArguments } from "../rpc.ts";
+import { domainBytes, maxListItems, readDomain, uuidBytes, writeDomain } from "../wire.ts";
+import type { XdrReader } from "../xdr.ts";
+import { domainStateNames, domainStateReasons } from "./domain-state-names.ts";
+import { either, flags, nameAt } from "./flags.ts";
 
 /** How libvirt names a domain on the wire. */
 export interface DomainRef {
@@ -10,16 +15,7 @@ export interface DomainRef {
   id: number;
 }
 
-export type DomainStateName =
-  | "nostate"
-  | "running"
-  | "blocked"
-  | "paused"
-  | "shutdown"
-  | "shutoff"
-  | "crashed"
-  | "pmsuspended"
-  | "unknown";
+export type DomainStateName = (typeof domainStateNames)[number] | "unknown";
 
 export interface DomainState {
   state: DomainStateName;
@@ -108,4 +104,120 @@ export interface DomainCalls {
   xml(domain: DomainRef, options?: XmlOptions): Promise<string>;
   isPersistent(domain: DomainRef, options?: CallOptions): Promise<boolean>;
   setAutostart(domain: DomainRef, autostart: boolean, options?: CallOptions): Promise<void>;
+}
+
+export function domainCalls(rpc: Rpc): DomainCalls {
+  return {
+    list: (filter = {}, options = {}) =>
+      rpc.call(
+        "connectListAllDomains",
+        (writer) => writer.i32(1).u32(filterBits(filter)),
+        readDomainList,
+        options,
+      ),
+    lookupByName: (name, options) =>
+      rpc.call("domainLookupByName", (writer) => writer.string(name), readDomain, options),
+    lookupByUuid: (uuid, options) =>
+      rpc.call("domainLookupByUuid", (writer) => writer.fixedOpaque(uuidBytes(uuid)), readDomain, options),
+    defineXml: (xml, options = {}) =>
+      rpc.call(
+        "domainDefineXmlFlags",
+        (writer) => writer.string(xml).u32(flags([options.validate, 1])),
+        readDomain,
+        options,
+      ),
+    createXml: (xml, options = {}) =>
+      rpc.call(
+        "domainCreateXml",
+        (writer) => writer.string(xml).u32(startBits(options) | flags([options.validate, 16])),
+        readDomain,
+        options,
+      ),
+    create: (domain, options = {}) =>
+      rpc.call("domainCreateWithFlags", withFlags(domain, startBits(options)), readDomain, options),
+    destroy: (domain, options = {}) =>
+      rpc.call("domainDestroyFlags", withFlags(domain, flags([options.graceful, 1])), nothing, options),
+    shutdown: (domain, options = {}) =>
+      rpc.call("domainShutdownFlags", withFlags(domain, methodBits(options)), nothing, options),
+    reboot: (domain, options = {}) =>
+      rpc.call("domainReboot", withFlags(domain, methodBits(options)), nothing, options),
+    reset: (domain, options) => rpc.call("domainReset", withFlags(domain, 0), nothing, options),
+    suspend: (domain, options) => rpc.call("domainSuspend", alone(domain), nothing, options),
+    resume: (domain, options) => rpc.call("domainResume", alone(domain), nothing, options),
+    undefine: (domain, options = {}) =>
+      rpc.call("domainUndefineFlags", withFlags(domain, undefineBits(options)), nothing, options),
+    state: (domain, options) => rpc.call("domainGetState", withFlags(domain, 0), readState, options),
+    xml: (domain, options = {}) =>
+      rpc.call(
+        "domainGetXmlDesc",
+        withFlags(
+          domain,
+          flags([options.secure, 1], [options.inactive, 2], [options.updateCpu, 4], [options.migratable, 8]),
+        ),
+        (reader) => reader.string(),
+        options,
+      ),
+    isPersistent: (domain, options) =>
+      rpc.call("domainIsPersistent", alone(domain), (reader) => reader.i32() > 0, options),
+    setAutostart: (domain, autostart, options) =>
+      rpc.call(
+        "domainSetAutostart",
+        (writer) => writeDomain(writer, domain).i32(autostart ? 1 : 0),
+        nothing,
+        options,
+      ),
+  };
+}
+
+function alone(domain: DomainRef): WriteArguments {
+  return (writer) => writeDomain(writer, domain);
+}
+
+function withFlags(domain: DomainRef, bits: number): WriteArguments {
+  return (writer) => writeDomain(writer, domain).u32(bits);
+}
+
+function readDomainList(reader: XdrReader): DomainRef[] {
+  const domains = reader.array(maxListItems, domainBytes, () => readDomain(reader));
+  reader.u32();
+  return domains;
+}
+
+function readState(reader: XdrReader): DomainState {
+  const state = reader.i32();
+  const reason = reader.i32();
+  const name = nameAt(domainStateNames, state);
+  return { state: name, reason: name === "unknown" ? "unknown" : nameAt(domainStateReasons[name], reason) };
+}
+
+function filterBits(filter: DomainFilter): number {
+  const states = filter.states ?? [];
+  return (
+    either(filter.active, 1, 2) |
+    either(filter.persistent, 4, 8) |
+    flags(
+      [states.includes("running"), 16],
+      [states.includes("paused"), 32],
+      [states.includes("shutoff"), 64],
+      [states.includes("other"), 128],
+    ) |
+    either(filter.managedSave, 256, 512) |
+    either(filter.autostart, 1024, 2048) |
+    either(filter.hasSnapshot, 4096, 8192)
+  );
+}
+
+function startBits(options: StartOptions): number {
+  return flags([options.paused, 1], [options.autodestroy, 2], [options.forceBoot, 8]);
+}
+
+function methodBits(options: ShutdownOptions): number {
+  return flags([options.method === "acpi", 1], [options.method === "agent", 2]);
+}
+
+function undefineBits(options: UndefineOptions): number {
+  return (
+    flags([options.managedSave, 1], [options.snapshotsMetadata, 2], [options.checkpointsMetadata, 16]) |
+    either(options.nvram, 4, 8)
+  );
 }
