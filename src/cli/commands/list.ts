@@ -26,7 +26,7 @@ export function define(command: Command): void {
       const sandboxes = await heyvm.sandboxes.list({ all, signal: invocation.signal });
       const wanted = sandboxes.filter((sandbox) => isWanted(sandbox, flags, invocation.backend));
       if (invocation.json) invocation.printJson(wanted);
-      else if (wanted.length === 0) invocation.note(emptyNote(all));
+      else if (wanted.length === 0) invocation.note(emptyNote(all, sandboxes.length));
       else invocation.printTable(columns(invocation), wanted);
     });
 }
@@ -37,7 +37,8 @@ function isWanted({ info }: Sandbox, flags: ListFlags, backend: string | undefin
   return Object.entries(flags.label ?? {}).every(([key, value]) => info.labels[key] === value);
 }
 
-function emptyNote(all: boolean): string {
+function emptyNote(all: boolean, listed: number): string {
+  if (listed > 0) return "no sandbox fits";
   return all
     ? "no sandboxes; make one: heyvm create"
     : "no sandbox is up; `heyvm list --all` shows the others, too";

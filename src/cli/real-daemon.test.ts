@@ -1,0 +1,81 @@
+/** The command line against the real server and the real agent; the machine is a process of this host. */
+import { once } from "node:events";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { createTestState, startTestDaemon, type TestDaemon } from "../api/testing/test-daemon.ts";
+import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
+
+let state: Awaited<ReturnType<typeof createTestState>>;
+let daemon: TestDaemon;
+
+beforeAll(async () => {
+  state = await createTestState();
+  daemon = await startTestDaemon(state.folder);
+});
+
+afterAll(async () => {
+  await daemon[Symbol.asyncDispose]();
+  await state[Symbol.asyncDispose]();
+});
+
+function options(): { socketPath: string; env: NodeJS.ProcessEnv } {
+  return { socketPath: daemon.socketPath, env: { MVM_DATA_DIR: state.folder } };
+}
+
+async function heyvm(...words: string[]): Promise<CliResult> {
+  return await runCli(words, options());
+}
+
+describe("with a real daemon", () => {
+  test("create, use in every way, remove; nothing is left", { timeout: 90_000 }, async () => {
+    const created = await heyvm("create", "--name", "all", "--print-id");
+    expect(created.stdout).toMatch(/^sb-[0-9a-f]{8}\n$/);
+    const id = created.stdout.trim();
+
+    expect(
+      await heyvm("exec", id.slice(0, 8), "-e", "A=1", "--", "sh", "-c", "echo $A; pwd; exit 5"),
+    ).toMatchObject({
+      exitCode: 5,
+      stdout: "1\n/workspace\n",
+    });
+    expect(await heyvm("exec", "all", "--", "no-such-program")).toMatchObject({ exitCode: 127 });
+    expect(await heyvm("exec", "all", "--timeout", "200ms", "--", "sleep", "60")).toMatchObject({
+      exitCode: 124,
+    });
+
+    const [up, down] = [join(state.folder, "up"), join(state.folder, "down")];
+    const content = Buffer.from(Array.from({ length: 1_000_001 }, (_, index) => index % 251));
+    await writeFile(up, content);
+    expect(await heyvm("cp", up, "all:in/file")).toMatchObject({ exitCode: 0 });
+    expect(await heyvm("cp", "all:in/file", down)).toMatchObject({ exitCode: 0 });
+    expect((await readFile(down)).equals(content)).toBe(true);
+
+    expect(await heyvm("stop", "all")).toMatchObject({ exitCode: 0 });
+    expect(await heyvm("exec", "all", "--", "true")).toMatchObject({ exitCode: 125 });
+    expect(await heyvm("start", "all")).toMatchObject({ exitCode: 0 });
+    expect(await heyvm("rm", "--yes", "all")).toMatchObject({ exitCode: 0 });
+    expect(await heyvm("get", "all")).toMatchObject({ exitCode: 3 });
+    expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
+  });
+
+  test("run leaves nothing, and its exit code is the command's", async () => {
+    const result = await heyvm("run", "--env", "GREETING=hi", "--", "sh", "-c", "echo $GREETING; exit 3");
+    expect(result).toMatchObject({ exitCode: 3, stdout: "hi\n" });
+    expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
+  });
+
+  test("when Ctrl-C during create has left, nothing is left of the sandbox", async () => {
+    const child = spawnCli(["create", "--setup-hook", "sleep 60"], options());
+    let stderr = "";
+    child.stderr?.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString();
+      if (stderr.includes("Waiting for the guest")) child.kill("SIGINT");
+    });
+    await once(child, "close");
+    expect(child.exitCode).toBe(130);
+    expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
+  });
+});
