@@ -77,7 +77,7 @@ test("a start command runs, its outputs are in the logs, and its port is publish
     open_ports: [{ guest_port: guestPort, host_port: hostPort }],
   });
   const page = async (): Promise<number> =>
-    await fetch(`http://127.0.0.1:${hostPort}/`).then(
+    await fetch(`http://127.0.0.1:${hostPort}/`, { signal: AbortSignal.timeout(2000) }).then(
       ({ status }) => status,
       () => 0,
     );
