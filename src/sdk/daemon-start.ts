@@ -95,7 +95,11 @@ async function waitForDaemon(
     looking = true;
     do {
       lookAgain = false;
-      if (await answers().catch(() => false)) resolve("answers");
+      if (await answers().catch(() => false)) {
+        resolve("answers");
+        // `looking` stays true: nothing is asked any more.
+        return;
+      }
     } while (lookAgain);
     looking = false;
   };
