@@ -38,7 +38,16 @@ function runInside(): void {
         HEYVM_CONTRACT_ROOT: root,
       };
       const cwd = fileURLToPath(new URL("../..", import.meta.url));
-      const vitest = ["node_modules/.bin/vitest", "run", "--no-cache", "--project", "contract"];
+      // The user may not write beside the sources, where vitest would bundle its configuration.
+      const vitest = [
+        "node_modules/.bin/vitest",
+        "run",
+        "--no-cache",
+        "--configLoader",
+        "runner",
+        "--project",
+        "contract",
+      ];
       const run = host.spawn(["node", ...vitest, fileURLToPath(import.meta.url)], { env, cwd });
       run.stdout?.pipe(process.stdout);
       run.stderr?.pipe(process.stderr);
@@ -124,7 +133,8 @@ async function census(root: string): Promise<string[]> {
     join(definitions, "channel", "target"),
     join(root, "heyvm"),
   ];
-  return (await Promise.all(folders.map(names))).flat();
+  // Folders that libvirt makes for itself when it starts are none of ours.
+  return (await Promise.all(folders.map(names))).flat().filter((name) => /\.|-/.test(name));
 }
 
 async function names(folder: string): Promise<string[]> {

@@ -1,4 +1,6 @@
 /** The libvirt at a URI, in the backend's words. */
+import { totalmem } from "node:os";
+
 import type { HostCapabilities, LibvirtHost, Storage } from "./host.ts";
 import { parseCapabilities } from "./capabilities.ts";
 import { createDomains } from "./libvirt-domains.ts";
@@ -20,7 +22,9 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
         host.capabilities(options),
         host.nodeInfo(options),
       ]);
-      return parseCapabilities(document, memoryBytes, isLocal ? process.geteuid?.() : undefined);
+      // libvirt counts what its NUMA nodes have at the moment, which ballooning makes too little.
+      const wholeBytes = isLocal ? Math.max(memoryBytes, totalmem()) : memoryBytes;
+      return parseCapabilities(document, wholeBytes, isLocal ? process.geteuid?.() : undefined);
     });
   }
 
