@@ -83,9 +83,11 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
   const folder = await testFolder();
   const first = await start(folder);
   first.call("POST", "/sandboxes", { name: "half", setup_hooks: ["sleep 600"] }).catch(() => {});
-  await expect
-    .poll(async () => await readdir(join(folder, "machines")).catch(() => []), { timeout: 15_000 })
-    .toHaveLength(1);
+  const machines = async (): Promise<string[]> =>
+    (await readdir(join(folder, "machines"), { recursive: true }).catch(() => [])).filter((path) =>
+      path.endsWith("machine.json"),
+    );
+  await expect.poll(machines, { timeout: 15_000 }).toHaveLength(1);
   await first.kill("SIGKILL");
   const second = await start(folder);
   expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
