@@ -282,8 +282,8 @@ class DevicePort:
         except OSError:
             self.loop.after(0.1, self.try_open)  # the device is not there yet, or was unplugged
             return
-        self.link.connected(self.fd, self.fd)
         self.loop.watch(self.fd, EDGE, lambda _events: self.link.wake())
+        self.link.connected(self.fd, self.fd)
 
     def hung_up(self):
         """The host has gone: the descriptor stays, the driver will tell when it is back."""
@@ -312,9 +312,9 @@ class StdioPort:
         self.link = link
         for fd in self.fds:
             os.set_blocking(fd, False)
-        link.connected(*self.fds)
         self.loop.watch(self.fds[0], select.EPOLLIN | select.EPOLLET, lambda _events: link.wake())
         self.loop.watch(self.fds[1], select.EPOLLOUT | select.EPOLLET, lambda _events: link.wake())
+        link.connected(*self.fds)
 
     def hung_up(self):
         for fd in self.fds:
@@ -355,8 +355,8 @@ class UnixPort:
         self.hung_up()
         client.setblocking(False)
         self.client = client
-        self.link.connected(client.fileno(), client.fileno())
         self.loop.watch(client.fileno(), EDGE, lambda _events: self.link.wake())
+        self.link.connected(client.fileno(), client.fileno())
 
     def hung_up(self):
         if self.client is not None:

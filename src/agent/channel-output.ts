@@ -16,7 +16,9 @@ export class ChannelOutput {
   #window = windowBytes;
   #ungranted = 0;
   #wanted = false;
+  /** The guest has sent the end. */
   #ended = false;
+  #failed = false;
 
   /** `grant` sends credit; `abandoned` is called when the reader goes away before the end. */
   constructor(grant: (bytes: number) => void, abandoned: () => void) {
@@ -27,7 +29,7 @@ export class ChannelOutput {
         this.#deliver();
       },
       destroy: (error, callback) => {
-        const early = !this.#ended;
+        const early = !this.#ended && !this.#failed;
         this.#queue = [];
         this.#accumulator = undefined;
         callback(error);
@@ -59,10 +61,8 @@ export class ChannelOutput {
   }
 
   fail(error: Error): void {
-    if (!this.readable.readableEnded) {
-      this.#ended = true;
-      this.readable.destroy(error);
-    }
+    this.#failed = true; // the guest may not know yet and still send
+    if (!this.readable.readableEnded) this.readable.destroy(error);
   }
 
   /** Many small payloads must not become many small buffers. */

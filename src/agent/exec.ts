@@ -25,12 +25,13 @@ export async function execInGuest(
   };
   const shape = detached ? {} : { outputs: [stdoutChannel, stderrChannel], input: true };
   const { stream, opened } = await openStream(mux, call, shape, options);
-  const exit = stream.result.then(commandExit);
+  const pid = await mux.read(() => guestInteger(opened, "pid", 1, 2 ** 31));
+  const exit = mux.read(async () => commandExit(await stream.result));
   exit.catch(() => {}); // whoever waits for it hears of it
   const { stdin, stdout, stderr } = detached ? noStreams() : commandStreams(stream);
   // Without an input of its own, the command's stdin is at its end; a terminal has no stderr.
   return {
-    pid: guestInteger(opened, "pid", 1, 2 ** 31),
+    pid,
     stdin,
     stdout,
     stderr,

@@ -25,14 +25,13 @@ export function guestFiles(mux: Mux): AgentFiles {
     async list(path, options = {}) {
       const call = { operation: "list", params: { path }, what: `listing ${path} in the guest` };
       const { stream } = await openStream(mux, call, { outputs: [1], cancelWithReader: true }, options);
-      return readDirectory(stream.output(1).readable);
+      return mux.read(() => readDirectory(stream.output(1).readable));
     },
 
     async stat(path, options = {}) {
       const params = { path, follow: options.follow };
-      return fileStatus(
-        await callAgent(mux, { operation: "stat", params, what: `looking at ${path}` }, options),
-      );
+      const call = { operation: "stat", params, what: `looking at ${path} in the guest` };
+      return mux.read(async () => fileStatus(await callAgent(mux, call, options)));
     },
 
     async makeDirectory(path, options = {}) {
@@ -70,7 +69,7 @@ async function writeFile(
     await stream.result;
     throw error;
   }
-  return writtenBytes(await stream.result);
+  return mux.read(async () => writtenBytes(await stream.result));
 }
 
 function writtenBytes(result: GuestObject): number {

@@ -122,6 +122,11 @@ export class Link {
     this.#pump();
   }
 
+  /** What the guest said cannot be: the session ends. */
+  fail(error: Error): void {
+    this.#events.fatal(error);
+  }
+
   /** Gives the pipe up, as if it had broken. */
   drop(): void {
     this.#down();

@@ -1,6 +1,6 @@
 import { callAgent } from "./calls.ts";
 import { GuestMisbehavedError } from "./errors.ts";
-import { guestArray, guestInteger, guestNumber, isObject } from "./guest-json.ts";
+import { type GuestObject, guestArray, guestInteger, guestNumber, isObject } from "./guest-json.ts";
 import { guestText } from "./guest-text.ts";
 import type { Mux } from "./mux.ts";
 import type { CallOptions, GuestCommand, GuestStatistics } from "./types.ts";
@@ -10,7 +10,19 @@ const maxNumber = Number.MAX_SAFE_INTEGER;
 /** Load, memory and disk as the guest tells them. */
 export async function readStatistics(mux: Mux, options?: CallOptions): Promise<GuestStatistics> {
   const call = { operation: "statistics", params: {}, what: "asking the guest for its statistics" };
-  const from = await callAgent(mux, call, options);
+  return mux.read(async () => statisticsOf(await callAgent(mux, call, options)));
+}
+
+/** Commands that the agent started, of this session and detached ones of earlier sessions, while they run. */
+export async function listCommands(mux: Mux, options?: CallOptions): Promise<GuestCommand[]> {
+  const call = { operation: "commands", params: {}, what: "asking the guest for its commands" };
+  return mux.read(async () => {
+    const from = await callAgent(mux, call, options);
+    return guestArray(from, "commands", 256).map(commandOf);
+  });
+}
+
+function statisticsOf(from: GuestObject): GuestStatistics {
   const load = guestArray(from, "load_average", 3);
   return {
     uptimeSeconds: guestNumber(from, "uptime_seconds"),
@@ -22,13 +34,6 @@ export async function readStatistics(mux: Mux, options?: CallOptions): Promise<G
     diskAvailableBytes: guestInteger(from, "disk_available", 0, maxNumber),
     processes: guestInteger(from, "processes", 0, maxNumber),
   };
-}
-
-/** Commands that the agent started, of this session and detached ones of earlier sessions, while they run. */
-export async function listCommands(mux: Mux, options?: CallOptions): Promise<GuestCommand[]> {
-  const call = { operation: "commands", params: {}, what: "asking the guest for its commands" };
-  const from = await callAgent(mux, call, options);
-  return guestArray(from, "commands", 256).map(commandOf);
 }
 
 function commandOf(from: unknown): GuestCommand {

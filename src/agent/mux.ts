@@ -57,6 +57,16 @@ export class Mux {
     stream.receive(frame);
   }
 
+  /** Reads what the guest answered. When it cannot be what it should be, the session ends. */
+  async read<T>(work: () => T | Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof GuestMisbehavedError) this.#link.fail(error);
+      throw error;
+    }
+  }
+
   /** Ends all streams: the session is over. */
   fail(error: Error): void {
     this.#failure = error;

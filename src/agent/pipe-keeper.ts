@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
+import { deferred } from "./deferred.ts";
 import {
   GuestMisbehavedError,
   GuestUnresponsiveError,
@@ -75,13 +76,12 @@ export class PipeKeeper {
 async function openOrAbandon(open: OpenPipe, signal: AbortSignal): Promise<Duplex> {
   signal.throwIfAborted();
   const opening = open(signal);
-  let aborted = () => {};
-  const abandoned = new Promise<never>((_resolve, reject) => {
-    aborted = () => reject(signal.reason instanceof Error ? signal.reason : new Error("given up"));
-    signal.addEventListener("abort", aborted, { once: true });
-  });
+  const abandoned = deferred<never>();
+  const aborted = () =>
+    abandoned.reject(signal.reason instanceof Error ? signal.reason : new Error("given up"));
+  signal.addEventListener("abort", aborted, { once: true });
   try {
-    return await Promise.race([opening, abandoned]);
+    return await Promise.race([opening, abandoned.promise]);
   } catch (error) {
     void opening.then(
       (pipe) => pipe.on("error", () => {}).destroy(),
