@@ -33,12 +33,16 @@ export interface LibvirtLink {
   close: () => Promise<void>;
 }
 
+/** How long a daemon that was there may be away before that is an error. */
+const restartTimeoutMs = 5_000;
+
 export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.env): LibvirtLink {
   const connectListeners: ((connection: LibvirtConnection) => Promise<void>)[] = [];
   const lostListeners: (() => void)[] = [];
   const warnings: string[] = [];
   let current: Promise<LibvirtConnection> | undefined;
   let closed = false;
+  let hadConnection = false;
 
   function connection(): Promise<LibvirtConnection> {
     current ??= open();
@@ -47,7 +51,8 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
 
   async function open(): Promise<LibvirtConnection> {
     try {
-      const connection = await connectOrStart();
+      const connection = await connectPatiently();
+      hadConnection = true;
       void connection.closed.then(whenClosed);
       for (const listener of connectListeners) await listener(connection);
       return connection;
@@ -61,6 +66,19 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     current = undefined;
     if (closed) return;
     for (const listener of lostListeners) listener();
+  }
+
+  /** A daemon that restarts is away for a moment, and the next one cannot start until the old one has left. */
+  async function connectPatiently(): Promise<LibvirtConnection> {
+    const deadline = performance.now() + (hadConnection ? restartTimeoutMs : 0);
+    for (;;) {
+      try {
+        return await connectOrStart();
+      } catch (error) {
+        if (!(error instanceof LibvirtConnectError) || performance.now() > deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    }
   }
 
   async function connectOrStart(): Promise<LibvirtConnection> {
