@@ -1179,8 +1179,8 @@ def find_account(user):
         if user is None:
             return Account(pwd.getpwuid(os.getuid()))
         return Account(pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user))
-    except (KeyError, OverflowError):
-        if user is None or user.isdigit():
+    except (KeyError, OverflowError, ValueError):
+        if user is None or user.isdecimal():
             number = os.getuid() if user is None else int(user)
             if number <= 0xFFFFFFFE:
                 return Account(pwd.struct_passwd(("user%d" % number, "x", number, number, "", "/", "/bin/sh")))
