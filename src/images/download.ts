@@ -148,7 +148,7 @@ async function receive(
         ...meter.measure(doneBytes, totalBytes),
       }),
     );
-    report(partial.sizeBytes);
+    report(partial.sizeBytes, true);
     for await (const chunk of body) {
       // A body without an encoding yields buffers.
       if (!Buffer.isBuffer(chunk)) continue;
@@ -269,13 +269,13 @@ function checksumText(expected: Download["expected"]): string | undefined {
   return expected === undefined ? undefined : formatChecksum(expected.checksum);
 }
 
-/** Not more often than anybody looks; `force` for the last. */
+/** Not more often than anybody looks; `force` for the first and the last. */
 function throttled(report: (doneBytes: number) => void): (doneBytes: number, force?: boolean) => void {
   let lastMs = Number.NEGATIVE_INFINITY;
   return (doneBytes, force = false) => {
     const nowMs = performance.now();
     if (!force && nowMs - lastMs < progressEveryMs) return;
-    lastMs = nowMs;
+    if (!force) lastMs = nowMs;
     report(doneBytes);
   };
 }

@@ -1,4 +1,5 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -24,8 +25,11 @@ export const quickTimeouts: DownloadTimeouts = {
   attempts: 3,
 };
 
+/** In memory where that is possible: each placing waits for the disk, which others may keep busy for seconds. */
+const parent = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 export async function createScratch(): Promise<Scratch> {
-  const root = await mkdtemp(join(tmpdir(), "heyvm-images-"));
+  const root = await mkdtemp(join(parent, "heyvm-images-"));
   const first = join(root, "first");
   const downloads = join(root, "downloads");
   const indexPath = join(root, "state", "images.json");

@@ -1,0 +1,166 @@
+/** Several processes, ends by SIGKILL, and a full disk. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+import { expect, it } from "vitest";
+
+import { debianPath, etagOf, type PublisherServer, startPublisher } from "./testing/publisher-server.ts";
+import { qcow2Image } from "./testing/qemu-image.ts";
+import { createScratch, quickTimeouts, type Scratch } from "./testing/scratch.ts";
+import type { ImageProgress, StoredImage } from "./types.ts";
+
+const childPath = fileURLToPath(new URL("testing/resolve-child.ts", import.meta.url));
+const partialName = "debian-12-x86_64.partial";
+
+interface Message {
+  progress?: ImageProgress;
+  image?: StoredImage;
+  error?: string;
+}
+
+/** A process that resolves debian:12; `until` waits for one of its messages. */
+class Child implements AsyncDisposable {
+  readonly process: ChildProcess;
+  readonly messages: Message[] = [];
+  #waiting: (() => void) | undefined;
+
+  constructor(scratch: Scratch, publisher: PublisherServer) {
+    const options = {
+      searchFolders: [scratch.first, scratch.downloads],
+      indexPath: scratch.indexPath,
+      mirrors: { debian: publisher.url },
+      timeouts: quickTimeouts,
+    };
+    this.process = spawn(
+      process.execPath,
+      ["--import", "tsx", childPath, JSON.stringify(options), "debian:12"],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    if (this.process.stdout === null) throw new Error("no output");
+    createInterface({ input: this.process.stdout }).on("line", (line) => {
+      // Written by the child beside this file.
+      this.messages.push(JSON.parse(line) as Message);
+      this.#waiting?.();
+    });
+  }
+
+  async until(found: (message: Message) => boolean): Promise<Message> {
+    for (;;) {
+      const message = this.messages.find(found);
+      if (message !== undefined) return message;
+      await new Promise<void>((resolve) => {
+        this.#waiting = resolve;
+      });
+    }
+  }
+
+  async kill(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    this.process.kill("SIGKILL");
+    await once(this.process, "exit");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+/** Lets the first request of the image wait, after so many bytes, until it is told to go on. */
+function holdFirst(publisher: PublisherServer, image: Buffer, bytes: number): () => void {
+  let release: () => void = () => undefined;
+  let held = false;
+  publisher.intercept = (request, response) => {
+    if (held || !request.url?.endsWith(debianPath)) return false;
+    held = true;
+    response.writeHead(200, { "content-length": String(image.length), etag: etagOf(image) });
+    response.write(image.subarray(0, bytes));
+    release = () => response.end(image.subarray(bytes));
+    return true;
+  };
+  return () => release();
+}
+
+it("two processes share one download, and the second sees the first one's progress", async () => {
+  const image = await qcow2Image();
+  await using publisher = await startPublisher();
+  await using scratch = await createScratch();
+  publisher.publish(debianPath, image);
+  const release = holdFirst(publisher, image, 500_000);
+  await using first = new Child(scratch, publisher);
+  await first.until(({ progress }) => progress?.phase === "download" && (progress.doneBytes ?? 0) > 0);
+  await using second = new Child(scratch, publisher);
+  const { progress } = await second.until((message) => message.progress?.phase === "wait");
+  expect(progress).toMatchObject({ byProcessId: first.process.pid, totalBytes: image.length });
+  release();
+  const done = ({ image: found, error }: Message): boolean => found !== undefined || error !== undefined;
+  const results = await Promise.all([first.until(done), second.until(done)]);
+  expect(results.map(({ image: found }) => found?.verified)).toEqual([true, true]);
+  expect(publisher.requestsOf(debianPath).length).toBe(1);
+}, 60_000);
+
+it("a download whose process was killed is gone on with by the one that waits", async () => {
+  const image = await qcow2Image();
+  await using publisher = await startPublisher();
+  await using scratch = await createScratch();
+  publisher.publish(debianPath, image);
+  holdFirst(publisher, image, 500_000);
+  await using first = new Child(scratch, publisher);
+  await first.until(({ progress }) => progress?.phase === "download" && (progress.doneBytes ?? 0) > 0);
+  await using second = new Child(scratch, publisher);
+  await second.until((message) => message.progress?.phase === "wait");
+  await first.kill();
+  const keptBytes = (await readFile(join(scratch.downloads, partialName))).length;
+  const { image: found } = await second.until((message) => message.image !== undefined);
+  expect((await readFile(found?.path ?? "")).equals(image)).toBe(true);
+  expect(found?.verified).toBe(true);
+  expect(publisher.requestsOf(debianPath).at(-1)?.range).toBe(`bytes=${keptBytes}-`);
+  expect(publisher.sent.get(debianPath)).toBe(image.length - keptBytes);
+  expect((await readdir(scratch.downloads)).toSorted()).toEqual([
+    ".heyvm-lock",
+    "debian-12-generic-amd64.qcow2",
+  ]);
+}, 60_000);
+
+it.each([
+  ["the server tells the size", true],
+  ["it is found out on the way", false],
+])("a full disk is told, and what came is removed, when %s", async (_when, tellsSize) => {
+  await using scratch = await createScratch();
+  await mkdir(scratch.downloads);
+  using mounted = mountTiny(scratch.downloads);
+  if (!mounted.ok) {
+    console.warn(`skipped: no small file system can be mounted here (${mounted.reason})`);
+    return;
+  }
+  const image = await qcow2Image({ contentBytes: 3 * 1024 * 1024 });
+  await using publisher = await startPublisher();
+  publisher.publish(debianPath, image);
+  if (!tellsSize) {
+    publisher.intercept = (request, response) => {
+      if (!request.url?.endsWith(debianPath)) return false;
+      response.writeHead(200).end(image);
+      return true;
+    };
+  }
+  await writeFile(join(scratch.downloads, "theirs"), "x");
+  const store = scratch.store({ mirrors: { debian: publisher.url } });
+  const signal = AbortSignal.timeout(30_000);
+  await expect(store.resolve("debian:12", { architecture: "x86_64", signal })).rejects.toMatchObject({
+    code: "disk_full",
+    message: expect.stringContaining(scratch.downloads),
+  });
+  expect((await readdir(scratch.downloads)).toSorted()).toEqual([".heyvm-lock", "theirs"]);
+});
+
+function mountTiny(folder: string): Disposable & { ok: boolean; reason: string } {
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1M", "tmpfs", folder], { stdio: "pipe" });
+  } catch (error) {
+    return { ok: false, reason: String(error).split("\n")[0] ?? "", [Symbol.dispose]: () => undefined };
+  }
+  return { ok: true, reason: "", [Symbol.dispose]: () => void execFileSync("umount", [folder]) };
+}
