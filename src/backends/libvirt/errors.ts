@@ -82,12 +82,12 @@ export class AgentNeverAnsweredError extends HeyvmError {
 
 /** A folder that QEMU's user may not enter. */
 export class MountUnreachableError extends HeyvmError {
-  constructor(hostPath: string, blockedAt: string, user: string) {
+  constructor(hostPath: string, blockedAt: string, uid: number) {
     super(
       "permission_denied",
-      `${hostPath} cannot be mounted: QEMU runs as ${user} here and may not enter ${blockedAt}`,
+      `${hostPath} cannot be mounted: QEMU runs as user ${uid} here and may not enter ${blockedAt}`,
       {
-        hint: `sudo setfacl -m u:${user}:x ${blockedAt}, or use qemu:///session, where QEMU runs as you`,
+        hint: `sudo setfacl -m u:${uid}:rx ${blockedAt}, or use qemu:///session, where QEMU runs as you`,
         details: { host_path: hostPath, blocked_at: blockedAt },
       },
     );

@@ -189,8 +189,9 @@ async function checkHost(host: LibvirtHost, spec: MachineSpec, signal: AbortSign
         `libvirt cannot mount a folder with a control character in its name: ${JSON.stringify(hostPath)}`,
       );
     }
-    const blocked = qemuAccount === undefined ? undefined : await blockedAt(hostPath, qemuAccount);
-    if (blocked !== undefined) throw new MountUnreachableError(hostPath, blocked, `user ${qemuAccount?.uid}`);
+    if (qemuAccount === undefined) continue;
+    const blocked = await blockedAt(hostPath, qemuAccount);
+    if (blocked !== undefined) throw new MountUnreachableError(hostPath, blocked, qemuAccount.uid);
   }
 }
 
