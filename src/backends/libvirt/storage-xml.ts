@@ -56,8 +56,3 @@ export function fileXml(name: string, sizeBytes: number): string {
 export function backingPath(volumeXml: string): string | undefined {
   return textOf(elementsAt(parseXml(volumeXml), "volume", "backingStore")[0], "path");
 }
-
-/** The file's size. */
-export function capacityBytes(volumeXml: string): number {
-  return Number(textOf(elementsAt(parseXml(volumeXml), "volume")[0], "capacity") ?? 0);
-}
