@@ -1,14 +1,13 @@
 /** What the daemon tells by itself: domains that change, and guest agents that come and go. */
-import type { CallOptions } from "./call-options.ts";
 import { createDeferred } from "./deferred.ts";
 import { lifecycleDetails, lifecycleEventNames } from "./event-names.ts";
 import { nameAt } from "./calls/flags.ts";
 import type { DomainRef } from "./calls/domain.ts";
-import { LibvirtClientError } from "./errors.ts";
+import { LibvirtAbortError, LibvirtClientError } from "./errors.ts";
 import { onAbort } from "./on-abort.ts";
 import { eventId, eventProcedure } from "./procedures.ts";
 import { nothing, type Rpc } from "./rpc.ts";
-import { readDomain, writeDomain } from "./wire.ts";
+import { readDomain } from "./wire.ts";
 import type { XdrReader } from "./xdr.ts";
 
 export type LifecycleEventName = (typeof lifecycleEventNames)[number] | "unknown";
@@ -27,11 +26,13 @@ export interface AgentEvent {
 }
 
 export interface Subscription extends AsyncDisposable {
-  /** No event arrives after this has been called; the daemon is told. Idempotent. */
+  /** No event arrives after this has been called. Idempotent. */
   unsubscribe(): Promise<void>;
 }
 
-export interface EventOptions extends CallOptions {
+export interface EventOptions {
+  /** Ends the subscription. */
+  signal?: AbortSignal | undefined;
   /** Only this domain's events. */
   domain?: DomainRef | undefined;
 }
@@ -41,11 +42,12 @@ export interface EventOptions extends CallOptions {
  * (`connection.closed`); a new connection needs new ones, and the caller looks at what changed in between.
  */
 export interface EventCalls {
+  /** Resolves when the daemon will tell of all that happens from now on. */
   onLifecycle(listener: (event: LifecycleEvent) => void, options?: EventOptions): Promise<Subscription>;
   onAgent(listener: (event: AgentEvent) => void, options?: EventOptions): Promise<Subscription>;
   /**
    * The same as an iterator: ends when the signal aborts, rejects when the connection is lost or 10,000 events wait
-   * unread.
+   * unread. It listens from the first `next()` on.
    */
   lifecycle(options?: EventOptions): AsyncIterableIterator<LifecycleEvent>;
 }
@@ -67,48 +69,72 @@ export function eventCalls(rpc: Rpc): EventCalls {
 
 type Subscribe<E> = (listener: (event: E) => void, options?: EventOptions) => Promise<Subscription>;
 
-/** Each subscription is a callback of its own at the daemon, which tells in each event whose it is. */
-function createEventKind<E>(
+/**
+ * The daemon is asked once for each kind of event, at the first subscription, and tells of all domains from then on: it
+ * refuses a second callback of the same kind, and events are few.
+ */
+function createEventKind<E extends { domain: DomainRef }>(
   rpc: Rpc,
   id: number,
   procedure: number,
   read: (reader: XdrReader) => E,
 ): Subscribe<E> {
-  const listeners = new Map<number, (event: E) => void>();
+  const listeners = new Set<(event: E) => void>();
+  let registered: Promise<void> | undefined;
 
   rpc.onEvent(procedure, (reader) => {
-    const callback = reader.i32();
+    // The callback's id; there is only ours.
+    reader.i32();
     const event = read(reader);
     reader.end();
     // Not here: what a listener throws is its own affair and must not end the connection.
-    queueMicrotask(() => listeners.get(callback)?.(event));
+    for (const listener of listeners) queueMicrotask(() => listener(event));
   });
 
-  return async (listener, options = {}) => {
-    const callback = await rpc.call(
-      "connectDomainEventCallbackRegisterAny",
-      (writer) => writer.i32(id).optional(options.domain, (domain) => writeDomain(writer, domain)),
-      // Here rather than after the call: the first event may come in the same packet.
-      (reader) => {
-        const callback = reader.i32();
-        listeners.set(callback, listener);
-        return callback;
-      },
-      options,
-    );
-    const unsubscribe = async (): Promise<void> => {
-      if (!listeners.delete(callback) || rpc.lostBecause !== undefined) return;
-      // When the daemon does not hear of it, it sends events that nobody listens to.
-      await rpc
-        .call("connectDomainEventCallbackDeregisterAny", (writer) => writer.i32(callback), nothing)
-        .catch(() => undefined);
+  const register = async (): Promise<void> => {
+    try {
+      await rpc.call(
+        "connectDomainEventCallbackRegisterAny",
+        (writer) => writer.i32(id).optional(undefined, nothing),
+        (reader) => reader.i32(),
+      );
+    } catch (error) {
+      registered = undefined;
+      throw error;
+    }
+  };
+
+  return async (listener, { domain, signal } = {}) => {
+    if (signal?.aborted === true) throw new LibvirtAbortError("subscribing to events", signal.reason);
+    let isActive = true;
+    // Before the daemon is asked: the first event may come in the same packet as its answer.
+    const own = (event: E): void => {
+      if (isActive && (domain === undefined || domain.uuid === event.domain.uuid)) listener(event);
     };
+    listeners.add(own);
+    const end = (): void => {
+      isActive = false;
+      listeners.delete(own);
+      forgetSignal();
+    };
+    const forgetSignal = onAbort(signal, end);
+    try {
+      await (registered ??= register());
+    } catch (error) {
+      end();
+      throw error;
+    }
+    const unsubscribe = async (): Promise<void> => end();
     return { unsubscribe, [Symbol.asyncDispose]: unsubscribe };
   };
 }
 
-async function* iterate<E>(rpc: Rpc, subscribe: Subscribe<E>, options: EventOptions = {}): AsyncGenerator<E> {
-  const { signal } = options;
+async function* iterate<E extends { domain: DomainRef }>(
+  rpc: Rpc,
+  subscribe: Subscribe<E>,
+  options: EventOptions = {},
+): AsyncGenerator<E> {
+  const { signal, domain } = options;
   const queue: E[] = [];
   let failure: LibvirtClientError | undefined;
   let arrival = createDeferred<void>();
@@ -116,11 +142,14 @@ async function* iterate<E>(rpc: Rpc, subscribe: Subscribe<E>, options: EventOpti
     failure ??= error;
     arrival.resolve();
   };
-  await using _subscription = await subscribe((event) => {
-    if (queue.length < maxQueuedEvents) queue.push(event);
-    else fail(new LibvirtClientError(`${maxQueuedEvents} events of libvirt wait for their reader`));
-    arrival.resolve();
-  }, options);
+  await using _subscription = await subscribe(
+    (event) => {
+      if (queue.length < maxQueuedEvents) queue.push(event);
+      else fail(new LibvirtClientError(`${maxQueuedEvents} events of libvirt wait for their reader`));
+      arrival.resolve();
+    },
+    { domain },
+  );
   const forget = rpc.onLost(fail);
   const forgetSignal = onAbort(signal, () => arrival.resolve());
   try {

@@ -82,7 +82,6 @@ const remoteProcedures = {
   domainOpenChannel: 296,
   domainGetJobStats: 298,
   connectDomainEventCallbackRegisterAny: 316,
-  connectDomainEventCallbackDeregisterAny: 317,
   connectGetDomainCapabilities: 342,
   connectGetAllDomainStats: 344,
   domainDefineXmlFlags: 350,

@@ -132,7 +132,6 @@ export function createRpc(transport: Transport, peer: string, defaultTimeoutMs: 
     const call = calls.get(packet.serial);
     // Given up by its signal or deadline.
     if (call === undefined) return;
-    calls.delete(packet.serial);
     if (packet.status === packetStatus.ok) call.succeed(new XdrReader(packet.body));
     else if (packet.status === packetStatus.error) call.refuse(packet.body);
     else throw new LibvirtProtocolError(`libvirt answered with the status ${packet.status}`);

@@ -1,15 +1,15 @@
 /** Connecting to a unix socket, and starting the user's own daemon when nobody listens there. */
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import type { StartedDaemon } from "../connection.ts";
 import { LibvirtConnectError } from "../errors.ts";
 import type { Transport } from "../transport.ts";
 import { dialUnix } from "../transports/unix.ts";
 import type { ConnectionUri } from "../uri.ts";
+import { dialUntilUp, isNobodyThere } from "./dial-until-up.ts";
 import { findDaemonSocket, type DaemonKind, type DaemonSocket } from "./sockets.ts";
-import { findProgram, supervise, type SupervisedDaemon } from "./supervisor.ts";
+import { findProgram, supervise } from "./supervisor.ts";
 
 export interface DialedDaemon {
   transport: Transport;
@@ -54,34 +54,6 @@ async function startAndDial(
   } finally {
     daemon.release();
   }
-}
-
-/** Tries until the daemon listens, or `signal` aborts, or the daemon has left and nobody else listens either. */
-export async function dialUntilUp(
-  findPath: () => string,
-  daemon: SupervisedDaemon,
-  signal: AbortSignal,
-): Promise<{ transport: Transport; path: string }> {
-  for (let waitMs = 5; ; waitMs = Math.min(waitMs * 1.5, 100)) {
-    const hadLeft = daemon.left.aborted;
-    const path = findPath();
-    try {
-      return { transport: await dialUnix(path, signal), path };
-    } catch (error) {
-      if (!isNobodyThere(error)) throw error;
-      if (hadLeft) throw daemon.left.reason;
-      // There is nothing to listen to: libvirt's own client tries again and again, too.
-      await sleep(waitMs, undefined, { signal: AbortSignal.any([signal, daemon.left]) }).catch(
-        () => undefined,
-      );
-      signal.throwIfAborted();
-    }
-  }
-}
-
-export function isNobodyThere(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return code === "ENOENT" || code === "ECONNREFUSED";
 }
 
 function findDaemonProgram(socket: DaemonSocket, env: NodeJS.ProcessEnv): string {

@@ -23,6 +23,8 @@ export interface SupervisedDaemon {
 
 export interface SuperviseOptions {
   env: NodeJS.ProcessEnv;
+  /** Programs that the daemon needs: started before it, ended when it and all that it has left behind are gone. */
+  helpers?: readonly string[] | undefined;
   /** Gives the daemon, and it alone, a `/dev/kvm` that QEMU's user may open. Best effort, for root. */
   openKvm?: boolean | undefined;
 }
@@ -36,14 +38,17 @@ export function supervise(
   args: readonly string[],
   options: SuperviseOptions,
 ): SupervisedDaemon {
-  const [file, ...rest] = supervisorCommand(options);
-  const child = spawn(file ?? program, file === undefined ? [...args] : [...rest, program, ...args], {
+  const supervisor = findSupervisor(options);
+  const [file = program, ...fileArgs] = [...supervisor.command, program, ...args];
+  const child = spawn(file, fileArgs, {
     cwd: "/",
     env: options.env,
     detached: true,
     // Its messages are read until it is up; after that, writing them fails, which libvirt's daemons don't mind.
-    stdio: ["ignore", "ignore", "pipe"],
+    stdio: ["pipe", "ignore", "pipe"],
   });
+  // It reads its script from there, so that its command line shows what it is for.
+  child.stdin.on("error", () => undefined).end(supervisor.script);
   const left = new AbortController();
   let message = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -83,17 +88,22 @@ export function findProgram(name: string, env: NodeJS.ProcessEnv): string | unde
     .find(isExecutable);
 }
 
-/** Absent where nothing is needed (systemd reaps) or nothing can be had (neither Python nor Perl). */
-function supervisorCommand(options: SuperviseOptions): string[] {
-  if (existsSync("/run/systemd/system") && options.openKvm !== true) return [];
+/** What comes before the daemon's own command. */
+function findSupervisor(options: SuperviseOptions): { command: string[]; script: string } {
+  const { env, helpers = [], openKvm = false } = options;
+  const none = { command: [], script: "" };
+  // systemd reaps.
+  if (existsSync("/run/systemd/system") && !openKvm && helpers.length === 0) return none;
   // Not the first in PATH: a version manager's shim there is slow, and may not be for every user.
   const python = ["/usr/bin/python3", "/usr/libexec/platform-python"].find(isExecutable);
-  const anyPython = python ?? findProgram("python3", options.env);
+  const anyPython = python ?? findProgram("python3", env);
   if (anyPython !== undefined) {
-    return [anyPython, "-I", "-S", "-c", pythonSupervisor, options.openKvm === true ? "kvm" : "-"];
+    const command = [anyPython, "-I", "-S", "-", openKvm ? "kvm" : "-", helpers.join(":")];
+    return { command, script: pythonSupervisor };
   }
-  const perl = findProgram("perl", options.env);
-  return perl === undefined ? [] : [perl, "-e", perlSupervisor];
+  for (const helper of helpers) supervise(helper, [], { env }).release();
+  const perl = findProgram("perl", env);
+  return perl === undefined ? none : { command: [perl, "-"], script: perlSupervisor };
 }
 
 function isExecutable(path: string): boolean {
@@ -106,8 +116,8 @@ function isExecutable(path: string): boolean {
 }
 
 /**
- * Arguments: `kvm` or `-`, then the command. Exits with the daemon's code when the daemon is gone and nothing that it
- * has left behind runs.
+ * Arguments: `kvm` or `-`, the helpers' paths with colons between them, the command. Exits with the daemon's code when
+ * the daemon is gone and nothing that it has left behind runs.
  *
  * The private `/dev/kvm`: libvirtd runs as root, finds KVM, then asks again as QEMU's user; where that user may not open
  * it, each define asks QEMU for everything once more, which takes seconds.
@@ -138,13 +148,21 @@ libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 if sys.argv[1] == "kvm":
     try: open_kvm()
     except OSError: pass
-daemon = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-code = 0
+helpers = {os.posix_spawn(path, [path], os.environ) for path in sys.argv[2].split(":") if path}
+daemon = os.posix_spawn(sys.argv[3], sys.argv[3:], os.environ)
+def children():
+    try:
+        with open("/proc/self/task/%d/children" % os.getpid()) as file: return {int(pid) for pid in file.read().split()}
+    except OSError: return helpers
+code = None
 while True:
     try: pid, status = os.wait()
     except ChildProcessError: break
-    if pid == daemon: code = os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcode") else status >> 8
-sys.exit(code if code >= 0 else 128 - code)
+    helpers.discard(pid)
+    if pid == daemon: code = status >> 8 if status & 127 == 0 else 128 + (status & 127)
+    if code is not None and children() <= helpers:
+        for helper in helpers: os.kill(helper, 15)
+sys.exit(code)
 `;
 
 /** The same without KVM; the system call's number is that of the two architectures that images exist for. */

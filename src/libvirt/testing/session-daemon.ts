@@ -5,7 +5,7 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 
-import { dialUntilUp } from "../daemon/session-daemon.ts";
+import { dialUntilUp } from "../daemon/dial-until-up.ts";
 import { findProgram, supervise, type SupervisedDaemon } from "../daemon/supervisor.ts";
 
 export interface SessionHostOptions {
@@ -146,7 +146,11 @@ export async function endProcesses(daemon: SupervisedDaemon): Promise<void> {
   if (daemon.left.aborted) return;
   const left = once(daemon.left, "abort");
   // Its supervisor reaps the rest and leaves when there is none.
-  for (const pid of descendants(daemon.pid)) signalProcess(pid, "SIGTERM");
+  for (const pid of descendants(daemon.pid)) {
+    signalProcess(pid, "SIGTERM");
+    // A test may have stopped it.
+    signalProcess(pid, "SIGCONT");
+  }
   const killer = setTimeout(() => {
     for (const pid of descendants(daemon.pid)) signalProcess(pid, "SIGKILL");
   }, stopTimeoutMs);

@@ -1,0 +1,86 @@
+/** A real sshd of one's own on the loopback, for the user of a session host. */
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { findProgram } from "../daemon/supervisor.ts";
+import { findFreePort } from "./free-port.ts";
+import type { SessionHost } from "./session-daemon.ts";
+
+export interface SshServer extends AsyncDisposable {
+  port: number;
+  keyFile: string;
+  /** A program to use instead of `ssh`: it trusts this server only. */
+  command: string;
+}
+
+const startTimeoutMs = 20_000;
+
+/** Logs the host's user in with `keyFile`, in an environment in which `qemu:///session` is the host's. */
+export async function startSshServer(host: SessionHost): Promise<SshServer> {
+  const folder = join(host.folder, "ssh");
+  mkdirSync(folder, { mode: 0o755 });
+  const keyFile = join(folder, "key");
+  const hostKeyFile = join(folder, "host");
+  for (const path of [keyFile, hostKeyFile]) {
+    execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path]);
+  }
+  const authorizedKeys = join(folder, "authorized_keys");
+  writeFileSync(authorizedKeys, readFileSync(`${keyFile}.pub`));
+  const port = await findFreePort();
+  const configPath = join(folder, "sshd_config");
+  const variables = ["XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"]
+    .map((name) => `${name}=${host.env[name] ?? ""}`)
+    .join(" ");
+  const config = [
+    `Port ${port}`,
+    "ListenAddress 127.0.0.1",
+    `HostKey ${hostKeyFile}`,
+    `PidFile ${join(folder, "pid")}`,
+    `AuthorizedKeysFile ${authorizedKeys}`,
+    "StrictModes no",
+    "PasswordAuthentication no",
+    "UsePAM no",
+    `SetEnv ${variables}`,
+    "",
+  ];
+  writeFileSync(configPath, config.join("\n"));
+  const knownHosts = join(folder, "known_hosts");
+  const [type = "", key = ""] = readFileSync(`${hostKeyFile}.pub`, "utf8").split(" ");
+  writeFileSync(knownHosts, `[127.0.0.1]:${port} ${type} ${key}\n`);
+  const command = join(folder, "ssh");
+  writeFileSync(command, `#!/bin/sh\nexec ssh -F none -o UserKnownHostsFile=${knownHosts} "$@"\n`);
+  chmodSync(command, 0o755);
+
+  if (process.geteuid?.() === 0) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
+  const program = findProgram("sshd", process.env) ?? "sshd";
+  const child = spawn(program, ["-D", "-e", "-f", configPath], { stdio: ["ignore", "ignore", "inherit"] });
+  await waitUntilUp(port);
+  return {
+    port,
+    keyFile,
+    command,
+    async [Symbol.asyncDispose]() {
+      const exited = once(child, "exit");
+      child.kill("SIGTERM");
+      await exited;
+    },
+  };
+}
+
+async function waitUntilUp(port: number): Promise<void> {
+  const deadline = AbortSignal.timeout(startTimeoutMs);
+  for (;;) {
+    const socket = connect(port, "127.0.0.1");
+    const isUp = await once(socket, "connect", { signal: deadline }).then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (isUp) return;
+    await sleep(20, undefined, { signal: deadline });
+  }
+}

@@ -1,0 +1,70 @@
+/** The client against a real daemon behind a real sshd. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+import { findProgram } from "../daemon/supervisor.ts";
+import { connectLibvirt, LibvirtConnectionLostError } from "../index.ts";
+import { startSessionHost, type SessionHost } from "../testing/session-daemon.ts";
+import { startSshServer, type SshServer } from "../testing/ssh-server.ts";
+import { withDomain } from "../testing/tiny-domain.ts";
+
+let host: SessionHost;
+let server: SshServer;
+
+beforeAll(async () => {
+  host = await startSessionHost();
+  server = await startSshServer(host);
+}, 60_000);
+
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await host?.stop();
+}, 60_000);
+
+function uriWith(parameters: Record<string, string> = {}, user = host.user.name): string {
+  const query = new URLSearchParams({ keyfile: server.keyFile, command: server.command, ...parameters });
+  return `qemu+ssh://${user}@127.0.0.1:${server.port}/session?${query.toString().replaceAll("+", "%20")}`;
+}
+
+describe("ssh", () => {
+  it("meets the same daemon through virt-ssh-helper, with streams and events", async () => {
+    await using local = await connectLibvirt(host.uri);
+    await using remote = await connectLibvirt(uriWith());
+    await using running = await withDomain(local, "far", { start: true });
+    expect(await remote.domains.lookupByName("far")).toEqual(running.domain);
+    const resumed = remote.events.lifecycle();
+    const first = resumed.next();
+    const console = await remote.devices.openConsole(running.domain);
+    const chunks = console[Symbol.asyncIterator]();
+    await remote.domains.resume(running.domain);
+    expect((await chunks.next()).done).toBe(false);
+    expect(await first).toMatchObject({ value: { event: "resumed", domain: { name: "far" } } });
+    console.destroy();
+  }, 60_000);
+
+  it.runIf(findProgram("nc", process.env))(
+    "falls back to netcat",
+    async () => {
+      await using remote = await connectLibvirt(uriWith({ proxy: "netcat", socket: host.socketPath }));
+      expect(await remote.domains.list()).toEqual([]);
+    },
+    60_000,
+  );
+
+  it("says what ssh said when it does not let us in", async () => {
+    await expect(connectLibvirt(uriWith({}, "nobody-there"))).rejects.toThrow(
+      /could not connect to qemu\+ssh:.*ended \(exit code 255\).*Permission denied/s,
+    );
+    await expect(connectLibvirt(uriWith({ proxy: "netcat", netcat: "/no/such/nc" }))).rejects.toThrow(
+      /could not connect.*\/no\/such\/nc/s,
+    );
+  }, 60_000);
+
+  it("fails every call when the connection to the host breaks", async () => {
+    const remote = await connectLibvirt(uriWith());
+    process.kill(host.daemonPid(), "SIGSTOP");
+    const pending = remote.domains.list().catch((error: unknown) => error);
+    process.kill(host.daemonPid(), "SIGKILL");
+    expect(await pending).toBeInstanceOf(LibvirtConnectionLostError);
+    await remote.close();
+  }, 60_000);
+});
