@@ -40,10 +40,11 @@ describe("the catalogue", () => {
   });
 });
 
-describe("the newest of Alpine's releases", () => {
-  const name = (point: string, flavour = "x86_64-bios-cloudinit"): string =>
-    `nocloud_alpine-3.23.${point.replace(" ", `-${flavour}-`)}.qcow2`;
+function name(point: string, flavour = "x86_64-bios-cloudinit"): string {
+  return `nocloud_alpine-3.23.${point.replace(" ", `-${flavour}-`)}.qcow2`;
+}
 
+describe("the newest of Alpine's releases", () => {
   it("is the one with the greatest numbers, not the last by alphabet", () => {
     expect(newestOf([name("2 r0"), name("10 r0"), name("9 r3")], alpine)).toBe(name("10 r0"));
     expect(newestOf([name("4 r2"), name("4 r10"), name("4 r9")], alpine)).toBe(name("4 r10"));

@@ -43,7 +43,8 @@ class Child implements AsyncDisposable {
     if (this.process.stdout === null) throw new Error("no output");
     createInterface({ input: this.process.stdout }).on("line", (line) => {
       // Written by the child beside this file.
-      this.messages.push(JSON.parse(line) as Message);
+      const message: Message = JSON.parse(line);
+      this.messages.push(message);
       this.#waiting?.();
     });
   }
@@ -71,7 +72,7 @@ class Child implements AsyncDisposable {
 
 /** Lets the first request of the image wait, after so many bytes, until it is told to go on. */
 function holdFirst(publisher: PublisherServer, image: Buffer, bytes: number): () => void {
-  let release: () => void = () => undefined;
+  let release: (() => void) | undefined;
   let held = false;
   publisher.intercept = (request, response) => {
     if (held || !request.url?.endsWith(debianPath)) return false;
@@ -81,7 +82,7 @@ function holdFirst(publisher: PublisherServer, image: Buffer, bytes: number): ()
     release = () => response.end(image.subarray(bytes));
     return true;
   };
-  return () => release();
+  return () => release?.();
 }
 
 it("two processes share one download, and the second sees the first one's progress", async () => {
@@ -96,8 +97,7 @@ it("two processes share one download, and the second sees the first one's progre
   const { progress } = await second.until((message) => message.progress?.phase === "wait");
   expect(progress).toMatchObject({ byProcessId: first.process.pid, totalBytes: image.length });
   release();
-  const done = ({ image: found, error }: Message): boolean => found !== undefined || error !== undefined;
-  const results = await Promise.all([first.until(done), second.until(done)]);
+  const results = await Promise.all([first.until(isResult), second.until(isResult)]);
   expect(results.map(({ image: found }) => found?.verified)).toEqual([true, true]);
   expect(publisher.requestsOf(debianPath).length).toBe(1);
 }, 60_000);
@@ -125,16 +125,15 @@ it("a download whose process was killed is gone on with by the one that waits", 
   ]);
 }, 60_000);
 
-it.each([
+it.for([
   ["the server tells the size", true],
   ["it is found out on the way", false],
-])("a full disk is told, and what came is removed, when %s", async (_when, tellsSize) => {
+])("a full disk is told, and what came is removed, when %s", async ([, tellsSize], context) => {
   await using scratch = await createScratch();
   await mkdir(scratch.downloads);
   using mounted = mountTiny(scratch.downloads);
   if (!mounted.ok) {
-    console.warn(`skipped: no small file system can be mounted here (${mounted.reason})`);
-    return;
+    context.skip(`no small file system can be mounted here: ${mounted.reason}`);
   }
   const image = await qcow2Image({ contentBytes: 3 * 1024 * 1024 });
   await using publisher = await startPublisher();
@@ -155,6 +154,10 @@ it.each([
   });
   expect((await readdir(scratch.downloads)).toSorted()).toEqual([".heyvm-lock", "theirs"]);
 });
+
+function isResult({ image, error }: Message): boolean {
+  return image !== undefined || error !== undefined;
+}
 
 function mountTiny(folder: string): Disposable & { ok: boolean; reason: string } {
   try {

@@ -1,7 +1,6 @@
 /** A web server with files as publishers have them, and with the faults that real ones have. */
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 
 export interface PublisherServer extends AsyncDisposable {
   url: string;
@@ -42,8 +41,8 @@ export async function startPublisher(): Promise<PublisherServer> {
     }
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  // A TCP server's address is no string.
-  const { port } = server.address() as AddressInfo;
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
   const publisher: PublisherServer = {
     url: `http://127.0.0.1:${port}`,
     files,

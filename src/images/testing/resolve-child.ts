@@ -4,7 +4,7 @@ import type { ImageStoreOptions } from "../types.ts";
 
 const [, , optionsText = "{}", reference = ""] = process.argv;
 // Written by the test beside this file.
-const options = JSON.parse(optionsText) as ImageStoreOptions;
+const options: ImageStoreOptions = JSON.parse(optionsText);
 const tell = (message: object): void => void process.stdout.write(`${JSON.stringify(message)}\n`);
 
 try {
