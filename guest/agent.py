@@ -675,6 +675,7 @@ class Agent:
         self.sinks = Sinks(self.loop)
         self.leaving = False
         self.terminated = False
+        self.account = None
         self.start_id = os.urandom(8).hex()
 
     def run(self, port):
@@ -713,6 +714,11 @@ class Agent:
     def host_gone(self):
         if self.link.port.ends_with_host:
             self.leave()
+
+    def own_account(self):
+        if self.account is None:
+            self.account = find_account(str(os.getuid()))
+        return self.account
 
     # Hello
 
@@ -1172,18 +1178,15 @@ class Account:
 
 
 def find_account(user):
-    """The account of a name or a numeric id; of the agent itself when there is no user."""
+    """The account of a name or a numeric id. An id that has no name is good enough for a command."""
     import pwd
 
     try:
-        if user is None:
-            return Account(pwd.getpwuid(os.getuid()))
-        return Account(pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user))
+        return Account(pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user))
     except (KeyError, OverflowError, ValueError):
-        if user is None or user.isdecimal():
-            number = os.getuid() if user is None else int(user)
-            if number <= 0xFFFFFFFE:
-                return Account(pwd.struct_passwd(("user%d" % number, "x", number, number, "", "/", "/bin/sh")))
+        if user.isdecimal() and int(user) <= 0xFFFFFFFE:
+            number = int(user)
+            return Account(pwd.struct_passwd(("user%d" % number, "x", number, number, "", "/", "/bin/sh")))
         raise not_startable("user_not_found", "there is no user %s" % user)
 
 
@@ -1381,7 +1384,7 @@ class Exec(Stream):
         files = param(params, "detached", dict)
         self.detached = files is not None
         user = text_param(params, "user")
-        account = find_account(user)
+        account = self.agent.own_account() if user is None else find_account(user)
         environment = command_environment(account, terminal is not None, param(params, "env", dict, {}))
         cwd = path_param(params, "cwd") if params.get("cwd") is not None else to_bytes(account.home)
         if params.get("cwd") is None and not os.path.isdir(cwd):

@@ -1,0 +1,89 @@
+"""Tests of what the agent decides by itself; what it does for a host is tested from the host's side (src/agent).
+
+    python3 -m unittest discover -s guest
+"""
+import ast
+import errno
+import os
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import agent  # noqa: E402
+
+# Names that came after Python 3.6, by the module that has them: the agent may use them only behind hasattr.
+NEWER = {
+    "os": {"posix_spawn", "posix_spawnp", "memfd_create", "pidfd_open", "waitstatus_to_exitcode", "eventfd", "splice"},
+    "time": {"time_ns", "monotonic_ns", "perf_counter_ns"},
+    "signal": {"strsignal", "valid_signals", "pidfd_send_signal", "raise_signal"},
+    "socket": {"has_dualstack_ipv6", "create_server", "send_fds", "recv_fds"},
+    "binascii": set(),
+    "json": set(),
+}
+GUARDED = {("os", "posix_spawn")}
+
+
+class Compatibility(unittest.TestCase):
+    def setUp(self):
+        with open(agent.__file__) as file:
+            self.source = file.read()
+
+    def test_the_syntax_is_that_of_python_3_6(self):
+        ast.parse(self.source, feature_version=(3, 6))
+
+    def test_no_newer_names_of_the_library_are_used(self):
+        used = {
+            (node.value.id, node.attr)
+            for node in ast.walk(ast.parse(self.source))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        newer = {(module, name) for module, names in NEWER.items() for name in names}
+        self.assertEqual(used & newer, GUARDED)
+        for method in (".removeprefix(", ".removesuffix(", "capture_output", "math.prod", ".is_relative_to("):
+            self.assertNotIn(method, self.source)
+
+    def test_only_cheap_modules_are_imported_at_the_start(self):
+        top = [node for node in ast.parse(self.source).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        self.assertFalse(names & {"socket", "threading", "subprocess", "shutil", "ctypes", "pwd", "logging", "argparse"})
+
+
+class PowerCommand(unittest.TestCase):
+    def choose(self, reboot, *paths):
+        return agent.power_command(reboot, set(paths).__contains__)
+
+    def test_systemd_is_asked_when_it_runs(self):
+        chosen = self.choose(False, "/run/systemd/system", "/sbin/poweroff")
+        self.assertEqual(chosen, ["systemctl", "--no-block", "poweroff"])
+
+    def test_openrc_as_init_has_its_own_command(self):
+        paths = ("/run/openrc", "/run/initctl", "/sbin/openrc-shutdown", "/sbin/reboot")
+        self.assertEqual(self.choose(True, *paths), ["openrc-shutdown", "--reboot", "now"])
+
+    def test_busybox_and_sysvinit_have_theirs(self):
+        self.assertEqual(self.choose(True, "/run/openrc", "/sbin/reboot"), ["/sbin/reboot"])
+        self.assertEqual(self.choose(False, "/usr/sbin/poweroff"), ["/usr/sbin/poweroff"])
+
+    def test_without_any_the_kernel_is_left(self):
+        self.assertIsNone(self.choose(False))
+
+
+class Texts(unittest.TestCase):
+    def test_file_names_that_are_no_utf_8_survive_the_way_to_the_host_and_back(self):
+        name = b"a\xff\xc3\xbc"
+        carried = agent.from_json(agent.to_json({"name": agent.to_text(name)}))["name"]
+        self.assertEqual(agent.to_bytes(carried), name)
+
+    def test_payloads_that_are_no_objects_break_the_protocol(self):
+        for payload in (b"", b"[]", b"1", b"{", b"\xff", b"[" * 50000, b'{"a":' * 50000):
+            with self.assertRaises(agent.ProtocolError):
+                agent.from_json(payload)
+
+    def test_system_errors_carry_their_code(self):
+        error = agent.system_error(OSError(errno.ENOSPC, "x"), "writing /a")
+        self.assertEqual((error.code, error.details), ("no_space", {"errno": "ENOSPC"}))
+
+
+if __name__ == "__main__":
+    unittest.main()
