@@ -78,7 +78,11 @@ async function openWithDeadline(
   } catch (error) {
     if (signal?.aborted === true) throw new LibvirtAbortError(what, signal.reason);
     if (deadline.aborted) throw new LibvirtTimeoutError(what, timeoutMs);
-    if (error instanceof LibvirtClientError && !(error instanceof LibvirtConnectionLostError)) throw error;
+    if (error instanceof LibvirtConnectionLostError) {
+      const why = error.reason ?? "the daemon hung up";
+      throw new LibvirtConnectError(`could not connect to ${uri.text}: ${why}`, { cause: error });
+    }
+    if (error instanceof LibvirtClientError) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new LibvirtConnectError(`could not connect to ${uri.text}: ${why}`, { cause: error });
   }

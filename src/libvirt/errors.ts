@@ -72,7 +72,15 @@ export class LibvirtAuthError extends LibvirtClientError {
 }
 
 /** The connection ended while calls or streams were under way, or before this one was made. */
-export class LibvirtConnectionLostError extends LibvirtClientError {}
+export class LibvirtConnectionLostError extends LibvirtClientError {
+  /** What the system, or ssh, said of it. */
+  readonly reason: string | undefined;
+
+  constructor(message: string, reason?: string) {
+    super(reason === undefined ? message : `${message}: ${reason}`);
+    this.reason = reason;
+  }
+}
 
 /** A call had no answer within its deadline. The daemon may still carry it out. */
 export class LibvirtTimeoutError extends LibvirtClientError {

@@ -107,11 +107,7 @@ export function createRpc(transport: Transport, peer: string, defaultTimeoutMs: 
     }
   });
   void transport.ended.then((reason) =>
-    fail(
-      new LibvirtConnectionLostError(
-        `the connection to ${peer} was lost${reason === undefined ? "" : `: ${reason}`}`,
-      ),
-    ),
+    fail(new LibvirtConnectionLostError(`the connection to ${peer} was lost`, reason)),
   );
 
   function receive(packet: Packet): void {

@@ -3,10 +3,10 @@ import { execFile } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
-import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { dialUntilUp } from "../daemon/dial-until-up.ts";
-import { findProgram, supervise, type SupervisedDaemon } from "../daemon/supervisor.ts";
+import { findProgram, supervise } from "../daemon/supervisor.ts";
 
 export interface SessionHostOptions {
   /** Content of `libvirtd.conf`. */
@@ -62,7 +62,7 @@ export async function startSessionHost(options: SessionHostOptions = {}): Promis
   const daemon = supervise(program, args, { env });
   let stopping: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
-    await endProcesses(daemon);
+    await endTree(daemon.pid);
     rmSync(folder, { recursive: true, force: true });
   };
   try {
@@ -141,21 +141,28 @@ export function asUser(user: TestUser, argv: readonly string[]): string[] {
   ];
 }
 
-/** Ends a supervisor and everything below it, which cannot escape it. */
-export async function endProcesses(daemon: SupervisedDaemon): Promise<void> {
-  if (daemon.left.aborted) return;
-  const left = once(daemon.left, "abort");
-  // Its supervisor reaps the rest and leaves when there is none.
-  for (const pid of descendants(daemon.pid)) {
+/** Ends everything below a process that was started for the test, then itself. Resolves when all of it is gone. */
+export async function endTree(root: number): Promise<void> {
+  if (root <= 1 || root === process.pid)
+    throw new Error(`process ${root} is not one that a test has started`);
+  // A supervisor last: it reaps the others.
+  await endProcesses(descendants(root));
+  await endProcesses([root]);
+}
+
+async function endProcesses(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) {
     signalProcess(pid, "SIGTERM");
     // A test may have stopped it.
     signalProcess(pid, "SIGCONT");
   }
-  const killer = setTimeout(() => {
-    for (const pid of descendants(daemon.pid)) signalProcess(pid, "SIGKILL");
-  }, stopTimeoutMs);
-  await left;
-  clearTimeout(killer);
+  const deadlineMs = performance.now() + stopTimeoutMs;
+  // They are nobody's children that we could wait for.
+  for (let left = pids.filter(isRunning); left.length > 0; left = left.filter(isRunning)) {
+    await sleep(10);
+    if (performance.now() < deadlineMs) continue;
+    for (const pid of left) signalProcess(pid, "SIGKILL");
+  }
 }
 
 /** The processes below `root`, itself not counted. */
@@ -163,7 +170,7 @@ function descendants(root: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
-    const parent = parentOf(name);
+    const parent = parentOf(Number(name));
     if (parent !== undefined) parents.set(Number(name), parent);
   }
   const isBelow = (pid: number): boolean => {
@@ -173,13 +180,23 @@ function descendants(root: number): number[] {
   return [...parents.keys()].filter(isBelow);
 }
 
-function parentOf(pid: string): number | undefined {
+/** `undefined` for a process that is not there. */
+function parentOf(pid: number): number | undefined {
   try {
     // The name, which comes before it, may have blanks and brackets in it.
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
   } catch {
     return undefined;
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return !stat.slice(stat.lastIndexOf(")")).startsWith(") Z");
+  } catch {
+    return false;
   }
 }
 

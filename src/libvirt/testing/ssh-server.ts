@@ -1,14 +1,14 @@
 /** A real sshd of one's own on the loopback, for the user of a session host. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { findProgram } from "../daemon/supervisor.ts";
 import { findFreePort } from "./free-port.ts";
-import type { SessionHost } from "./session-daemon.ts";
+import { asUser, type SessionHost } from "./session-daemon.ts";
 
 export interface SshServer extends AsyncDisposable {
   port: number;
@@ -39,7 +39,7 @@ export async function startSshServer(host: SessionHost): Promise<SshServer> {
     `Port ${port}`,
     "ListenAddress 127.0.0.1",
     `HostKey ${hostKeyFile}`,
-    `PidFile ${join(folder, "pid")}`,
+    "PidFile none",
     `AuthorizedKeysFile ${authorizedKeys}`,
     "StrictModes no",
     "PasswordAuthentication no",
@@ -55,9 +55,11 @@ export async function startSshServer(host: SessionHost): Promise<SshServer> {
   writeFileSync(command, `#!/bin/sh\nexec ssh -F none -o UserKnownHostsFile=${knownHosts} "$@"\n`);
   chmodSync(command, 0o755);
 
-  if (process.geteuid?.() === 0) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
-  const program = findProgram("sshd", process.env) ?? "sshd";
-  const child = spawn(program, ["-D", "-e", "-f", configPath], { stdio: ["ignore", "ignore", "inherit"] });
+  chownSync(hostKeyFile, host.user.uid, host.user.gid);
+  // As the user: then it needs no privileges, and does not mind that the account has no password.
+  const sshd = [findProgram("sshd", process.env) ?? "sshd", "-D", "-f", configPath];
+  const [program = "", ...args] = asUser(host.user, sshd);
+  const child = spawn(program, args, { stdio: "ignore" });
   await waitUntilUp(port);
   return {
     port,
