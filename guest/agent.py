@@ -962,7 +962,8 @@ class Stream:
         if len(payload) > left:
             raise ProtocolError("%d bytes of data with credit for %d" % (len(payload), left))
         self.window[channel] = left - len(payload)
-        self.data(channel, payload)
+        if payload:  # nothing must not pile up
+            self.data(channel, payload)
 
     def receive_end(self, channel):
         if channel not in self.window:

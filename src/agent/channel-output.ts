@@ -44,6 +44,7 @@ export class ChannelOutput {
     if (this.#ended) throw new GuestMisbehavedError("it sent data after the end of a channel");
     if (payload.length > this.#window)
       throw new GuestMisbehavedError("it sent more data than it had credit for");
+    if (payload.length === 0) return;
     this.#window -= payload.length;
     if (this.readable.destroyed) {
       this.#consumed(payload.length); // the command goes on, its output is thrown away

@@ -23,7 +23,7 @@ export async function execInGuest(
     params: execParams(request),
     what: `running ${program} in the guest`,
   };
-  const shape = detached ? {} : { outputs: [stdoutChannel, stderrChannel], input: true };
+  const shape = detached ? {} : { outputs: [stdoutChannel, stderrChannel], input: request.stdin !== false };
   const { stream, opened } = await openStream(mux, call, shape, options);
   const pid = await mux.read(() => guestInteger(opened, "pid", 1, 2 ** 31));
   const exit = mux.read(async () => commandExit(await stream.result));

@@ -18,6 +18,9 @@ export type OpenPipe = (signal: AbortSignal) => Promise<Duplex>;
 
 const firstPauseMs = 50;
 const longestPauseMs = 1000;
+/** A pipe that breaks so often in so short a time is not opened again at once. */
+const manyPipes = 20;
+const shortTimeMs = 10_000;
 /** An agent that has not answered for so long on one pipe may answer on another. */
 const pipePatienceMs = 15_000;
 
@@ -27,6 +30,8 @@ export class PipeKeeper {
   readonly #link: Link;
   readonly #session = randomBytes(16).toString("hex");
   #established = false;
+  /** When the last pipes were attached. */
+  #attachedAtMs: number[] = [];
 
   constructor(open: OpenPipe, link: Link) {
     this.#open = open;
@@ -40,6 +45,10 @@ export class PipeKeeper {
   async connect(signal: AbortSignal): Promise<GuestObject> {
     let lastFailure: unknown;
     let pauseMs = firstPauseMs;
+    const firstMs = this.#attachedAtMs[0] ?? Number.NEGATIVE_INFINITY;
+    if (this.#attachedAtMs.length >= manyPipes && performance.now() - firstMs < shortTimeMs) {
+      await sleep(longestPauseMs, undefined, { signal }).catch(() => {});
+    }
     for (;;) {
       if (signal.aborted) throw givenUp(signal, lastFailure);
       try {
@@ -64,6 +73,7 @@ export class PipeKeeper {
       refuseErrors(reply);
       this.#link.attach(pipe, nonce, guestInteger(reply, "received", 0, Number.MAX_SAFE_INTEGER), rest);
       this.#established = true;
+      this.#attachedAtMs = [...this.#attachedAtMs, performance.now()].slice(-manyPipes);
       return reply;
     } catch (error) {
       pipe.destroy();

@@ -88,6 +88,27 @@ describe("a session over a pipe that breaks", () => {
     await expect(session.ping()).rejects.toBeInstanceOf(GuestUnresponsiveError);
   });
 
+  test("that is held lives longer than a paused guest's silence", async () => {
+    await using agent = startLocalAgent();
+    let attempts = 0;
+    let socket: Socket | undefined;
+    const open = async (signal: AbortSignal) => {
+      attempts++;
+      if (attempts > 1 && attempts < 8) throw new Error("paused");
+      socket = await connectSocket(agent.socketPath, signal);
+      return socket;
+    };
+    await agent.connect().then((first) => first.close());
+    await using session = await connectAgent(open, { timeoutMs: 10_000, reconnectMs: 20 });
+    const command = await session.exec({ argv: ["cat"] });
+    session.hold();
+    socket?.destroy();
+    command.stdin.end("still here");
+    expect(await readText(command.stdout)).toBe("still here");
+    session.release();
+    expect(attempts).toBe(8);
+  });
+
   test("is lost, and says so, when another agent answers", async () => {
     await using first = startLocalAgent();
     await using second = startLocalAgent();

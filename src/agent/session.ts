@@ -44,6 +44,8 @@ export class Session implements AgentSession {
   readonly #keepAlive: NodeJS.Timeout | undefined;
   #reconnecting = false;
   #held = false;
+  /** When the agent was last asked for a sign of life. */
+  #askedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
@@ -184,8 +186,11 @@ export class Session implements AgentSession {
   #watch(): void {
     const { link, mux, keepAliveMs } = this.#parts;
     if (this.#held || mux.size === 0 || !link.connected) return;
-    const silentMs = performance.now() - link.lastReceivedAtMs;
-    if (silentMs > keepAliveMs * 2.5) link.drop();
-    else if (silentMs > keepAliveMs * 0.9) link.ping();
+    const now = performance.now();
+    if (link.lastReceivedAtMs > this.#askedAtMs) {
+      if (now - link.lastReceivedAtMs < keepAliveMs * 0.9) return;
+      this.#askedAtMs = now;
+      link.ping();
+    } else if (now - this.#askedAtMs > keepAliveMs * 0.9) link.drop();
   }
 }

@@ -132,6 +132,10 @@ export type DialTarget = { port: number; host?: string } | { path: string };
 /** A conversation with one guest's agent. Survives a broken pipe by opening it anew and resuming where it was. */
 export interface AgentSession extends AsyncDisposable {
   readonly info: AgentInfo;
+  /**
+   * Starts a command. `options.timeoutMs` is for the start alone (the command's own is in the request); the signal also
+   * ends the running command. Destroying `stdout` or `stderr` lets the command go on unheard.
+   */
   exec(request: ExecRequest, options?: CallOptions): Promise<RunningCommand>;
   readonly files: AgentFiles;
   /** Connects to a TCP port (`127.0.0.1` unless a host is given) or unix socket inside the guest. */

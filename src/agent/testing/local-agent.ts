@@ -24,7 +24,7 @@ export interface LocalAgent extends AsyncDisposable {
 export function startLocalAgent(): LocalAgent {
   const folder = mkdtempSync(join(tmpdir(), "heyvm-agent-"));
   const socketPath = join(folder, "agent.sock");
-  const agent = spawn("python3", [agentSourcePath(), "--listen-unix", socketPath], {
+  const agent = spawn("python3", ["-I", "-S", agentSourcePath(), "--listen-unix", socketPath], {
     stdio: ["ignore", "inherit", "inherit"],
   });
   const open = (signal: AbortSignal) => connectSocket(socketPath, signal);
