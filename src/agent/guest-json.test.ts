@@ -8,10 +8,12 @@ import { guestText } from "./guest-text.ts";
 
 describe("the guest's JSON", () => {
   test("is an object or a protocol error, whatever the bytes", () => {
-    assert(property(uint8Array(), (bytes) => void expect(parsed(Buffer.from(bytes))).toBeTypeOf("object")));
-    assert(property(json(), (text) => void expect(parsed(Buffer.from(text))).toBeTypeOf("object")));
     assert(
-      property(json(), (text) => void expect(parsed(Buffer.from(`{"a":${text}}`))).toBeTypeOf("object")),
+      property(uint8Array(), json(), (bytes, text) => {
+        for (const input of [Buffer.from(bytes), text, `{"a":${text}}`]) {
+          expect(parsed(Buffer.from(input))).toBeTypeOf("object");
+        }
+      }),
     );
   });
 
