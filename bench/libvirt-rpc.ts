@@ -10,13 +10,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-import { connectLibvirt, type LibvirtConnection } from "../src/libvirt/index.ts";
+import { connectLibvirt, type DomainRef, type LibvirtConnection } from "../src/libvirt/index.ts";
 import { asUser, startSessionHost, type SessionHost } from "../src/libvirt/testing/session-daemon.ts";
 import { tinyDomainXml, withDomain } from "../src/libvirt/testing/tiny-domain.ts";
+import { median, printTable, timed } from "./statistics.ts";
 
 const run = promisify(execFile);
 
-/** `batch`: how many pieces of work are under way at the same time. */
+/** `index` is different for each piece of work. */
 type Work = (index: number) => Promise<unknown>;
 
 interface Contest {
@@ -33,34 +34,28 @@ await using connection = await connectLibvirt(host.uri);
 await using running = await withDomain(connection, domainName, { start: true });
 const contests = createContests(host, connection, running.domain);
 
-console.log(
-  `libvirt ${(await connection.host.libraryVersion()).text}, ${rounds} rounds, median ms for one piece of work`,
-);
-console.log(row("", "virsh", "client", "gain", "client, all at once", "gain"));
+const table = [["ms for one piece of work", "virsh", "client", "gain", "client, all at once", "gain"]];
 for (const { name, virsh, client } of contests) {
   // Whatever is done for the first time only.
   await virsh(-1);
   await client(-1);
-  const virshMs = await medianMs(virsh);
-  const clientMs = await medianMs(client);
-  const pipelinedMs = await pipelined(client);
-  console.log(
-    row(
-      name,
-      virshMs.toFixed(2),
-      clientMs.toFixed(3),
-      `${(virshMs / clientMs).toFixed(0)}x`,
-      pipelinedMs.toFixed(3),
-      `${(virshMs / pipelinedMs).toFixed(0)}x`,
-    ),
-  );
+  const virshMs = await oneByOne(virsh);
+  const clientMs = await oneByOne(client);
+  const togetherMs = await allAtOnce(client);
+  const gain = (ms: number): string => `${(virshMs / ms).toFixed(0)} x`;
+  table.push([
+    name,
+    virshMs.toFixed(2),
+    clientMs.toFixed(3),
+    gain(clientMs),
+    togetherMs.toFixed(3),
+    gain(togetherMs),
+  ]);
 }
+console.log(`libvirt ${(await connection.host.libraryVersion()).text}, medians of ${rounds} rounds`);
+printTable(table);
 
-function createContests(
-  host: SessionHost,
-  { domains }: LibvirtConnection,
-  domain: Awaited<ReturnType<LibvirtConnection["domains"]["create"]>>,
-): Contest[] {
+function createContests(host: SessionHost, { domains }: LibvirtConnection, domain: DomainRef): Contest[] {
   const virsh = async (...args: string[]): Promise<unknown> => {
     const [program = "", ...rest] = asUser(host.user, [
       "virsh",
@@ -93,33 +88,19 @@ function createContests(
   ];
 }
 
-/** One after the other. */
-async function medianMs(work: Work): Promise<number> {
+/** The median of one after the other. */
+async function oneByOne(work: Work): Promise<number> {
   const times: number[] = [];
-  for (let index = 0; index < rounds; index++) {
-    const start = performance.now();
-    await work(index);
-    times.push(performance.now() - start);
-  }
+  for (let index = 0; index < rounds; index++) times.push(await timed(() => work(index)));
   return median(times);
 }
 
-/** All at the same time: the whole of it, divided by their number; the median of five. */
-async function pipelined(work: Work): Promise<number> {
+/** All at the same time: the whole, divided by their number; the median of five. */
+async function allAtOnce(work: Work): Promise<number> {
   const times: number[] = [];
   for (let repeat = 0; repeat < 5; repeat++) {
-    const start = performance.now();
-    await Promise.all(Array.from({ length: rounds }, (_, index) => work(index)));
-    times.push((performance.now() - start) / rounds);
+    const wholeMs = await timed(() => Promise.all(Array.from({ length: rounds }, (_, index) => work(index))));
+    times.push(wholeMs / rounds);
   }
   return median(times);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-function row(name: string, ...cells: string[]): string {
-  return name.padEnd(22) + cells.map((cell) => cell.padStart(cell.length > 10 ? 22 : 10)).join("");
 }
