@@ -10,7 +10,8 @@ import { connectSocket, startLocalAgent } from "./testing/local-agent.ts";
 import { runCommand } from "./testing/read-all.ts";
 import type { AgentSession } from "./types.ts";
 
-const canUnshare = spawnSync("unshare", ["--mount", "--uts", "true"]).status === 0;
+const unshare = "/usr/bin/unshare";
+const canUnshare = spawnSync(unshare, ["--mount", "--uts", "true"]).status === 0;
 
 describe("the machine", () => {
   test("tells its statistics", async () => {
@@ -46,7 +47,7 @@ describe("the machine", () => {
         "printf '127.0.0.1 localhost\\n127.0.1.1 old\\n::1 localhost\\n' > /etc/hosts",
         `exec python3 ${agentSourcePath()} --stdio`,
       ].join(" && ");
-      await using stdio = await startStdioAgent("unshare", ["--mount", "--uts", "sh", "-c", script]);
+      await using stdio = await startStdioAgent(unshare, ["--mount", "--uts", "sh", "-c", script]);
       const { session } = stdio;
       const machineId = randomBytes(16).toString("hex");
       await session.identify({
