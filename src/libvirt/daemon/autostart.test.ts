@@ -1,5 +1,5 @@
 /** Starting a session daemon for an ordinary user, for real. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -9,7 +9,7 @@ import { asUser, createUserFolder, endTree, ensureTestUser } from "../testing/se
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "../../..");
-const scenario = join(root, "src/libvirt/testing/scenarios/autostart.ts");
+const scenario = join(root, "src/libvirt/testing/autostart-scenario.ts");
 
 function isAlive(pid: number): boolean {
   return existsSync(`/proc/${pid}`);
@@ -48,6 +48,22 @@ it("LIBVIRT_AUTOSTART=0 starts none and says where it looked", async () => {
     const [program = "", ...args] = asUser(user, [process.execPath, "--import", "tsx", scenario]);
     const running = run(program, args, { cwd: root, env: { ...env, LIBVIRT_AUTOSTART: "0" } });
     await expect(running).rejects.toThrow(`no libvirt daemon listens at ${folder}/run/libvirt/`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 60_000);
+
+it("a daemon that can't start is told with its own words", async () => {
+  const user = await ensureTestUser();
+  const { folder, env } = createUserFolder(user);
+  try {
+    mkdirSync(join(folder, "config/libvirt"));
+    writeFileSync(join(folder, "config/libvirt/libvirtd.conf"), "max_clients = nonsense\n");
+    writeFileSync(join(folder, "config/libvirt/virtqemud.conf"), "max_clients = nonsense\n");
+    const [program = "", ...args] = asUser(user, [process.execPath, "--import", "tsx", scenario]);
+    await expect(run(program, args, { cwd: root, env })).rejects.toThrow(
+      /left at once \(exit code 1\): .*nonsense|syntax/s,
+    );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

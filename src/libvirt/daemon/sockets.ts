@@ -20,7 +20,7 @@ export const socketNames: Record<DaemonKind, string> = { direct: "virtqemud-sock
 
 export const systemSocketFolder = "/var/run/libvirt";
 
-/** The socket to connect to: the one that is there, the modular daemon's first; else where one would be. */
+/** The socket to connect to: the one that is there, the modular daemon's first; else where the older one would be. */
 export function findDaemonSocket(uri: ConnectionUri, env: NodeJS.ProcessEnv): DaemonSocket {
   const isSession = uri.scope === "session" && process.geteuid?.() !== 0;
   const folder = isSession ? sessionSocketFolder(env) : systemSocketFolder;
@@ -28,7 +28,7 @@ export function findDaemonSocket(uri: ConnectionUri, env: NodeJS.ProcessEnv): Da
   if (uri.socketPath !== undefined) return { path: uri.socketPath, kinds: allowed, isSession: false };
   const there = allowed.find((kind) => existsSync(join(folder, socketNames[kind])));
   const kinds = there === undefined ? allowed : [there];
-  return { path: join(folder, socketNames[kinds[0] ?? "legacy"]), kinds, isSession };
+  return { path: join(folder, socketNames[kinds.at(-1) ?? "legacy"]), kinds, isSession };
 }
 
 /** Where the sockets of the user's session daemon are. */

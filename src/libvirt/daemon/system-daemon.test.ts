@@ -8,7 +8,7 @@ import { startSystemDaemon } from "./system-daemon.ts";
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "../../..");
-const scenario = join(root, "src/libvirt/testing/scenarios/system-daemon.ts");
+const scenario = join(root, "src/libvirt/testing/system-daemon-scenario.ts");
 const isRoot = process.geteuid?.() === 0;
 
 it.runIf(isRoot)(

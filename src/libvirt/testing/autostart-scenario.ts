@@ -2,8 +2,8 @@
  * Run as an ordinary user without a session daemon: connects from several sides at once, uses what has been started,
  * and prints what it saw as JSON.
  */
-import { connectLibvirt } from "../../index.ts";
-import { tinyDomainXml } from "../tiny-domain.ts";
+import { connectLibvirt } from "../index.ts";
+import { tinyDomainXml } from "./tiny-domain.ts";
 
 const connections = await Promise.all([1, 2, 3].map(() => connectLibvirt("qemu:///session")));
 const [connection] = connections;

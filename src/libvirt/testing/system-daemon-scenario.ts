@@ -5,8 +5,8 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
-import { connectLibvirt, startSystemDaemon } from "../../index.ts";
-import { tinyDomainXml } from "../tiny-domain.ts";
+import { connectLibvirt, startSystemDaemon } from "../index.ts";
+import { tinyDomainXml } from "./tiny-domain.ts";
 
 for (const folder of ["/run", "/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt"]) {
   execFileSync("mount", ["-t", "tmpfs", "none", folder]);
