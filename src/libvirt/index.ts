@@ -8,6 +8,7 @@ export type { CallOptions } from "./call-options.ts";
 export type { LibvirtConnection, StartedDaemon } from "./connection.ts";
 export { startSystemDaemon } from "./daemon/system-daemon.ts";
 export type { StartSystemDaemonOptions } from "./daemon/system-daemon.ts";
+export { driverFeature } from "./procedures.ts";
 export * from "./errors.ts";
 export { libvirtErrorCode, libvirtErrorName } from "./error-codes.ts";
 export type { LibvirtErrorName } from "./error-codes.ts";
