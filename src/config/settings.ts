@@ -12,8 +12,7 @@ import {
 } from "./setting-keys.ts";
 import { SettingsInvalidError } from "./settings-error.ts";
 
-export { backendNames, settingDefinitions, type SettingKey, type Settings } from "./setting-keys.ts";
-export { SettingsInvalidError } from "./settings-error.ts";
+export type { SettingKey, Settings } from "./setting-keys.ts";
 
 export type SettingSource = "flag" | "environment" | "file" | "default";
 
