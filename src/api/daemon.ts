@@ -6,7 +6,7 @@ import { type StatePaths, statePaths } from "../config/paths.ts";
 import { type LoadedSettings, loadSettings, type SettingKey } from "../config/settings.ts";
 import { packageVersion } from "../config/version.ts";
 import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
-import { writeFileAtomic } from "../sandbox/atomic-file.ts";
+import { writeFileAtomic } from "../config/atomic-file.ts";
 import { createApp } from "./app.ts";
 import { createRequestCheck, ensureToken } from "./auth.ts";
 import { type Cleanup, createCleanup } from "./cleanup.ts";

@@ -4,8 +4,8 @@ import { dirname } from "node:path";
 
 import { z } from "zod";
 
-import { DiskFullError, errnoOf } from "../errors/index.ts";
-import { writeWhole } from "./atomic-write.ts";
+import { writeFileAtomic } from "../config/atomic-file.ts";
+import { errnoOf } from "../errors/index.ts";
 import { ImageIndexDamagedError } from "./errors.ts";
 import type { FileStamp } from "./image-file.ts";
 import { lockForProcess } from "./process-lock.ts";
@@ -77,10 +77,7 @@ export function openIndex(path: string): IndexFile {
       try {
         const index = await read();
         edit(index);
-        await writeWhole(path, `${JSON.stringify(index, undefined, 2)}\n`);
-      } catch (error) {
-        if (errnoOf(error) === "ENOSPC") throw new DiskFullError("saving the image index", path, error);
-        throw error;
+        await writeFileAtomic(path, `${JSON.stringify(index, undefined, 2)}\n`, "saving the image index");
       } finally {
         await lock[Symbol.asyncDispose]();
       }

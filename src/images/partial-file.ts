@@ -8,8 +8,8 @@ import { type FileHandle, open, readFile, rm } from "node:fs/promises";
 
 import { z } from "zod";
 
+import { writeFileAtomic } from "../config/atomic-file.ts";
 import { DiskFullError, errnoOf } from "../errors/index.ts";
-import { writeWhole } from "./atomic-write.ts";
 import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
 import { readAt } from "./read-at.ts";
 
@@ -79,7 +79,7 @@ export async function openPartial(path: string, algorithm: ChecksumAlgorithm): P
     },
     async describe(next) {
       if (JSON.stringify(next) === JSON.stringify(origin)) return;
-      await onDisk(path, async () => await writeWhole(originPath, JSON.stringify(next)));
+      await writeFileAtomic(originPath, JSON.stringify(next), "downloading an image");
       origin = next;
     },
     async append(chunk) {

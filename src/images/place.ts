@@ -2,6 +2,7 @@
 import { chmod, rename } from "node:fs/promises";
 import { join } from "node:path";
 
+import { syncFolder } from "../config/atomic-file.ts";
 import { laterCopyName } from "./catalogue.ts";
 import { type Checksum, formatChecksum } from "./checksum.ts";
 import type { DownloadSubject } from "./download-errors.ts";
@@ -10,7 +11,6 @@ import { type InspectedFile, inspectImageFile, stampOfFile } from "./image-file.
 import { putRecord, recordOf, stampText } from "./index-file.ts";
 import type { ImageOrigin } from "./origin.ts";
 import { removePartial } from "./partial-file.ts";
-import { syncFolder } from "./atomic-write.ts";
 import type { StoreContext } from "./store-context.ts";
 
 export interface Placement {

@@ -1,9 +1,9 @@
 /** The records of all sandboxes on disk, one folder each. */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 
+import { syncFolder, writeFileAtomic } from "../config/atomic-file.ts";
 import { sandboxPaths, type StatePaths } from "../config/paths.ts";
 import { messageOf } from "../errors/index.ts";
-import { syncFolder, writeFileAtomic } from "./atomic-file.ts";
 import { isSandboxId } from "./ids.ts";
 import { type SandboxRecord, recordSchema, recordVersion } from "./record.ts";
 

@@ -3,8 +3,17 @@ import { randomBytes } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
-/** Replaces a file by one with this content, mode 0600. */
-export async function writeWhole(path: string, content: string): Promise<void> {
+import { DiskFullError, errnoOf } from "../errors/index.ts";
+
+/**
+ * Replaces a file so that after a crash at any moment it has either its old content or all of the new. Mode 0600.
+ * `what` is said when the disk is full.
+ */
+export async function writeFileAtomic(
+  path: string,
+  content: string,
+  what = "saving a record",
+): Promise<void> {
   const beside = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
   try {
     const file = await open(beside, "wx", 0o600);
@@ -18,6 +27,7 @@ export async function writeWhole(path: string, content: string): Promise<void> {
     await syncFolder(dirname(path));
   } catch (error) {
     await rm(beside, { force: true });
+    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "")) throw new DiskFullError(what, path, error);
     throw error;
   }
 }
