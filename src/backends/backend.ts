@@ -9,6 +9,7 @@
  */
 import type { Duplex } from "node:stream";
 
+import type { ErrorCode } from "../errors/index.ts";
 import type { Image } from "../images/image.ts";
 
 export type BackendName = "libvirt" | "bubblewrap" | "microsandbox";
@@ -101,6 +102,8 @@ export interface BackendAvailability {
   /** Why not, or what is worth knowing (`software emulation: KVM does not work here`). */
   reason?: string | undefined;
   hint?: string | undefined;
+  /** The error's, when not: `invalid_argument` is the caller's mistake (a URI), and no trouble of this host's. */
+  code?: ErrorCode | undefined;
 }
 
 export interface Backend {

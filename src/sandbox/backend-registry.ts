@@ -1,6 +1,7 @@
 /** The backends that may be used here, opened when first asked for; one libvirt backend per connection URI. */
 import {
   type Backend,
+  type BackendAvailability,
   type BackendName,
   isPausable,
   type MachineStatus,
@@ -39,14 +40,20 @@ export interface BackendRegistryOptions {
   onChange: (backend: Backend, status: MachineStatus) => void;
 }
 
-/** A backend that cannot make machines on this host. */
+/** A backend that cannot make machines on this host, or at the URI that was asked for. */
 export class BackendUnavailableError extends HeyvmError {
-  constructor(name: string, reason: string | undefined, hint: string | undefined, usable: readonly string[]) {
+  constructor(
+    name: string,
+    uri: string | undefined,
+    { reason, hint }: BackendAvailability,
+    usable: readonly string[],
+  ) {
+    const where = uri === undefined ? "cannot run here" : `cannot be used at ${uri}`;
     const alternatives =
       usable.length === 0 ? "no other backend can run here" : `can run here: ${usable.join(", ")}`;
     super(
       "backend_unavailable",
-      `backend ${name} cannot run here: ${reason ?? "no reason given"}; ${alternatives}`,
+      `backend ${name} ${where}: ${reason ?? "no reason given"}; ${alternatives}`,
       {
         hint: hint ?? (usable[0] === undefined ? "heyvm doctor" : `heyvm create --backend-type ${usable[0]}`),
         details: { backend: name, available: usable },
@@ -93,14 +100,15 @@ export function createBackendRegistry(options: BackendRegistryOptions): BackendR
     },
     async getAvailable(name, uri, signal) {
       const backend = await registry.get(name, uri);
-      const { available, reason, hint } = await backend.availability(signal);
-      if (available) return backend;
-      throw new BackendUnavailableError(
-        name,
-        reason,
-        hint,
-        await usableBackends(await registry.all(), signal),
-      );
+      const availability = await backend.availability(signal);
+      if (availability.available) return backend;
+      if (availability.code === "invalid_argument") {
+        throw new InvalidArgumentError("uri", availability.reason ?? "it is no URI", {
+          hint: availability.hint,
+        });
+      }
+      const usable = await usableBackends(await registry.all(), signal);
+      throw new BackendUnavailableError(name, uri, availability, usable);
     },
     uriFor: (name, asked) => (name === backendWithUri ? (asked ?? options.defaultUri) : undefined),
     async close() {

@@ -76,8 +76,8 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
         return { available: true, reason: warning };
       } catch (error) {
         signal.throwIfAborted();
-        const { message, hint } = toHeyvmError(error);
-        return { available: false, reason: message, hint };
+        const { message, hint, code } = toHeyvmError(error);
+        return { available: false, reason: message, hint, code };
       }
     },
     diagnose: (signal) => diagnoseHost(host, kvmVerdictPath, options.imageFolders ?? [], signal),
