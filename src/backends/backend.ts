@@ -49,6 +49,8 @@ export interface MachineStatus {
   state: MachineState;
   /** Why a machine failed, in words. */
   reason?: string | undefined;
+  /** The cause, where it is one of the host's: `disk_full`. */
+  code?: ErrorCode | undefined;
 }
 
 /** Something that the host side of the agent has to mount in the guest, because the hypervisor only offers a device. */

@@ -16,7 +16,7 @@ export async function forEachWithProgress(
       work(sandbox, {
         signal: invocation.signal,
         onStep: (step) =>
-          progress.onStep({ ...step, id: `${sandbox.id} ${step.id}`, title: prefix(sandbox) + step.title }),
+          progress.onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
         onWarning: (message) => progress.onWarning(prefix(sandbox) + message),
       }),
     );

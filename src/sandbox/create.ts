@@ -106,7 +106,7 @@ async function build(
   }
   const started = await inStep(
     progress,
-    { id: "machine", title: `Creating the machine (${backend.name})` },
+    { id: "create", title: `Creating the machine (${backend.name})` },
     async () => await backend.create(machineSpecOf(sandbox.record), progress),
   );
   for (const warning of started.warnings) progress.onWarning(warning);

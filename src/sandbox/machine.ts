@@ -1,11 +1,13 @@
 /** A sandbox's machine: what its backend is told, and how its agent is reached. */
 import type { AgentSession } from "../agent/types.ts";
-import type { Backend, MachineSpec } from "../backends/backend.ts";
+import type { Backend, MachineSpec, MachineStatus } from "../backends/backend.ts";
+import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { createSessionHolder, type SessionHolder } from "./sessions.ts";
 
+const statusTimeoutMs = 30_000;
 /** A machine that runs answers soon, or something is wrong with it; one that boots under emulation takes minutes. */
 const connectTimeoutMs = { running: 30_000, booting: 300_000 } as const;
 
@@ -38,9 +40,37 @@ export function machineSession(
   return createSessionHolder(async (signal): Promise<AgentSession> => {
     const machine = await backend();
     const status = context.registry.find(id)?.record.status;
-    return await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
-      signal: AbortSignal.any([signal, context.shutdown]),
-      timeoutMs: status === "running" ? connectTimeoutMs.running : connectTimeoutMs.booting,
-    });
+    using end = machineEnd(machine, id);
+    try {
+      return await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
+        signal: AbortSignal.any([signal, context.shutdown, end.signal]),
+        timeoutMs: status === "running" ? connectTimeoutMs.running : connectTimeoutMs.booting,
+      });
+    } catch (error) {
+      throw end.signal.aborted ? end.signal.reason : error;
+    }
   });
+}
+
+/** A machine that ended, or failed, before its agent answered. */
+export class MachineEndedError extends HeyvmError {
+  constructor({ id, state, reason, code }: MachineStatus) {
+    const why = state === "failed" ? (reason ?? "it failed") : `it is ${state}`;
+    super(code ?? "guest_failed", `the machine of ${id} does not run any more: ${why}`, {
+      hint: code === "disk_full" ? "free some space: heyvm prune && heyvm images prune" : undefined,
+    });
+  }
+}
+
+/** Its signal aborts with a `MachineEndedError` when the machine doesn't run any more: nobody in it will answer. */
+function machineEnd(backend: Backend, id: string): Disposable & { signal: AbortSignal } {
+  const ended = new AbortController();
+  const look = (status: MachineStatus): void => {
+    const lasts = status.state === "running" || status.state === "paused";
+    if (status.id === id && !lasts) ended.abort(new MachineEndedError(status));
+  };
+  const unwatch = backend.watch(look);
+  // It may have ended before anybody watched. A backend that cannot be asked says so to the caller's own call.
+  backend.status(id, AbortSignal.timeout(statusTimeoutMs)).then(look, () => undefined);
+  return { signal: ended.signal, [Symbol.dispose]: unwatch };
 }

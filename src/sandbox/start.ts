@@ -38,7 +38,7 @@ export async function startMachine(
   try {
     const started = await inStep(
       progress,
-      { id: "machine", title: `Starting the machine (${backend.name})` },
+      { id: "start", title: `Starting the machine (${backend.name})` },
       async () => await backend.start(machineSpecOf(sandbox.record), progress),
     );
     for (const warning of started.warnings) progress.onWarning(warning);

@@ -1,12 +1,22 @@
 /** Waits for a domain to end, by libvirt's events. */
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
-import type { Domains } from "./host.ts";
+import type { Domains, DomainStatus } from "./host.ts";
 
 export interface DomainEnd extends AsyncDisposable {
-  /** Aborted when the domain has ended after it was seen running. */
+  /** Aborted when the domain has ended or failed after it was seen running; the reason is a `DomainEndedError`. */
   readonly signal: AbortSignal;
   /** Settles when the domain has ended. */
   wait(timeoutMs: number, signal: AbortSignal): Promise<void>;
+}
+
+/** A domain ended, or was paused by its disk's errors, while it was still needed. */
+export class DomainEndedError extends HeyvmError {
+  constructor(domain: string, { state, reason, code }: DomainStatus) {
+    const how = state === "failed" ? `failed: ${reason ?? "no reason given"}` : "powered itself off";
+    super(code ?? "guest_failed", `machine ${domain} ${how}`, {
+      hint: code === "disk_full" ? "heyvm prune && heyvm images prune" : undefined,
+    });
+  }
 }
 
 /** Begins to watch; call it before the domain starts. */
@@ -16,7 +26,7 @@ export function domainEnd(domains: Domains, domain: string): DomainEnd {
   const look = async () => {
     const status = await domains.status(domain, AbortSignal.timeout(30_000)).catch(() => undefined);
     if (status?.state === "running" || status?.state === "paused") seenRunning = true;
-    else if (seenRunning && status !== undefined) ended.abort(new Error(`${domain} has ended`));
+    else if (seenRunning && status !== undefined) ended.abort(new DomainEndedError(domain, status));
   };
   let looking: Promise<void> = Promise.resolve();
   const stop = domains.onChange((changed) => {

@@ -1,6 +1,7 @@
 /** What the backend needs of libvirt, in its own words: the one place where it meets the libvirt client. */
 import type { Duplex } from "node:stream";
 
+import type { ErrorCode } from "../../errors/index.ts";
 import type { Account } from "./file-access.ts";
 import type { Accelerator } from "./domain-xml.ts";
 
@@ -47,6 +48,8 @@ export interface DomainStatus {
   state: DomainState;
   /** Why it failed. */
   reason?: string | undefined;
+  /** The cause, where it is one of the host's: `disk_full`. */
+  code?: ErrorCode | undefined;
 }
 
 /** Domains are known by their names. */

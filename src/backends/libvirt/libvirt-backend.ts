@@ -139,6 +139,6 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
   }
 }
 
-function machineStatus(id: string, { state, reason }: DomainStatus): MachineStatus {
-  return { id, state: state === "off" ? "stopped" : state, reason };
+function machineStatus(id: string, { state, reason, code }: DomainStatus): MachineStatus {
+  return { id, state: state === "off" ? "stopped" : state, reason, code };
 }

@@ -142,8 +142,11 @@ function readState({ state, reason }: DomainState): DomainStatus {
     case "shutdown":
       return { state: "running" };
     case "paused":
-      if (/io.?error/i.test(reason))
-        return { state: "failed", reason: "its disk cannot be written; is the host's full?" };
+      // The disks' error policy pauses the machine; by far the most frequent cause is a full disk.
+      if (/io.?error/i.test(reason)) {
+        const reason = "the host could not write its disk, most likely because no space is left";
+        return { state: "failed", reason, code: "disk_full" };
+      }
       if (/crash/i.test(reason)) return { state: "failed", reason: "the guest's kernel panicked" };
       return { state: "paused" };
     case "crashed":

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { connectAgent } from "../../agent/index.ts";
 import type { AgentSession } from "../../agent/types.ts";
-import { AbortedError } from "../../errors/index.ts";
+import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import type { Image } from "../../images/image.ts";
 import type { SandboxType } from "../backend.ts";
 import { lastLines, readConsoleLog } from "./console-log.ts";
@@ -88,20 +88,20 @@ export async function prepareGuest<T>(
     const seed = await makeSeedIso(seedFiles(metadata.id, files), signal);
     await storage.createFile(names.seed, seed.length, chunks(seed), signal);
     await storage.createOverlay(disk, source, image.virtualSizeBytes, signal);
-    const complete = await boot(host, names.domain, options, signal, async (agent) => {
-      await runInGuest(agent, "cloud-init status --wait || [ $? -eq 2 ]", setupTimeoutMs, signal);
-      await runInGuest(agent, networkScript, 120_000, signal);
-      const { code } = await runInGuest(agent, probeScripts[type], 120_000, signal, { check: false });
-      if (code === 0) await runInGuest(agent, settleScript, 300_000, signal);
+    const complete = await boot(host, names.domain, options, signal, async (agent, alive) => {
+      await runInGuest(agent, "cloud-init status --wait || [ $? -eq 2 ]", setupTimeoutMs, alive);
+      await runInGuest(agent, networkScript, 120_000, alive);
+      const { code } = await runInGuest(agent, probeScripts[type], 120_000, alive, { check: false });
+      if (code === 0) await runInGuest(agent, settleScript, 300_000, alive);
       return code === 0;
     });
     if (!complete && type !== "shell") {
       // Only now, and only for this, with a network.
       await define({ kind: "slirp", macAddress: macAddressFor(metadata.id) });
-      await boot(host, names.domain, options, signal, async (agent) => {
-        await runInGuest(agent, installRuntimeScript(type), setupTimeoutMs, signal);
-        await runInGuest(agent, probeScripts[type], 120_000, signal);
-        await runInGuest(agent, settleScript, 300_000, signal);
+      await boot(host, names.domain, options, signal, async (agent, alive) => {
+        await runInGuest(agent, installRuntimeScript(type), setupTimeoutMs, alive);
+        await runInGuest(agent, probeScripts[type], 120_000, alive);
+        await runInGuest(agent, settleScript, 300_000, alive);
       });
     }
     return await publish();
@@ -124,6 +124,7 @@ export async function prepareGuest<T>(
         error.cause,
       );
     }
+    if (error instanceof HeyvmError && error.code === "disk_full") throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new PreparationFailedError(what, why, logPath, lastLines(log, 12), error);
   } finally {
@@ -142,7 +143,7 @@ async function boot<T>(
   domain: string,
   options: PreparationOptions,
   signal: AbortSignal,
-  work: (agent: AgentSession) => Promise<T>,
+  work: (agent: AgentSession, alive: AbortSignal) => Promise<T>,
 ): Promise<T> {
   await using end = domainEnd(host.domains, domain);
   await host.domains.start(domain, signal);
@@ -155,14 +156,19 @@ async function boot<T>(
       timeoutMs: options.agentTimeoutMs,
     });
   } catch (error) {
-    if (end.signal.aborted) throw new Error("the guest ended before its agent answered", { cause: error });
+    if (end.signal.aborted) throw end.signal.reason;
     throw new AgentSilentError("no answer", { cause: error });
   }
   let result: T;
   try {
-    result = await work(agent);
+    result = await work(agent, alive);
     await agent.sync({ signal: alive, timeoutMs: 120_000 });
-    await agent.powerOff({ signal: alive, timeoutMs: 60_000 });
+    // A guest that is off before it could answer is off.
+    await agent.powerOff({ signal: alive, timeoutMs: 60_000 }).catch((error: unknown) => {
+      if (!end.signal.aborted) throw error;
+    });
+  } catch (error) {
+    throw end.signal.aborted ? end.signal.reason : error;
   } finally {
     await agent.close();
   }

@@ -17,6 +17,11 @@ export function formatSpan(milliseconds: number): string {
   return `${minutes}m${String(rest).padStart(2, "0")}s`;
 }
 
+/** Without fractions: `42s`, `3m05s`. */
+export function formatSeconds(milliseconds: number): string {
+  return formatSpan(Math.round(milliseconds / 1000) * 1000).replace(".0s", "s");
+}
+
 /** `just now`, `5m ago`. */
 export function formatAgo(time: Date, now: Date = new Date()): string {
   const milliseconds = now.getTime() - time.getTime();

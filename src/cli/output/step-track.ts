@@ -1,7 +1,7 @@
-/** One step of a long work as a line: bar, size, speed, time left. */
+/** One step of a long work as seen so far, and its measure for people: bar, size, speed, time left. */
 import { formatSize } from "../../config/size.ts";
 import type { Step } from "../../sdk/index.ts";
-import { formatSpan } from "./time.ts";
+import { formatSeconds } from "./time.ts";
 
 const barColumns = 20;
 /** Speed is taken over this much of the past. */
@@ -10,6 +10,11 @@ const speedWindowMs = 5000;
 /** A step as seen so far. */
 export interface StepTrack {
   step: Step;
+  group: string;
+  /** Whether other steps began within it. */
+  hasParts: boolean;
+  /** Whether a line that stays has told of its beginning. */
+  announced: boolean;
   /** When it began, in the work's own time. */
   beganMs: number;
   /** When its beginning was heard of, in this process's time. */
@@ -18,8 +23,21 @@ export interface StepTrack {
   samples: { atMs: number; bytes: number }[];
 }
 
-export function trackStep(track: StepTrack | undefined, step: Step, nowMs: number): StepTrack {
-  const next = track ?? { step, beganMs: step.elapsedMs, heardMs: nowMs, samples: [] };
+export function trackStep(
+  track: StepTrack | undefined,
+  step: Step,
+  group: string,
+  nowMs: number,
+): StepTrack {
+  const next = track ?? {
+    step,
+    group,
+    hasParts: false,
+    announced: false,
+    beganMs: step.elapsedMs,
+    heardMs: nowMs,
+    samples: [],
+  };
   next.step = step;
   if (step.doneBytes !== undefined) {
     next.samples.push({ atMs: nowMs, bytes: step.doneBytes });
@@ -50,7 +68,7 @@ export function describeMeasure(track: StepTrack, options: { bar: boolean }): st
     known ? `${Math.floor(share * 100)}%` : "",
     known ? `${formatSize(doneBytes)} of ${formatSize(totalBytes)}` : formatSize(doneBytes),
     speed === undefined ? "" : `${formatSize(Math.round(speed))}/s`,
-    left === undefined || left < 1 ? "" : `${formatSpan(Math.round(left) * 1000).replace(".0s", "s")} left`,
+    left === undefined || left < 1 ? "" : `${formatSeconds(left * 1000)} left`,
   ]
     .filter((part) => part !== "")
     .join("  ");
