@@ -85,7 +85,7 @@ test("a create that is asked for as a stream tells its steps, its warnings, and 
     .split("\n")
     .map((line) => JSON.parse(line));
   const done = lines.filter(({ type, state }) => type === "step" && state === "done").map(({ id }) => id);
-  expect(done).toEqual(["image", "disk", "machine", "agent", "guest", "hook-1"]);
+  expect(done).toEqual(["image", "disk", "create", "agent", "guest", "hook-1"]);
   expect(lines.filter(({ type }) => type === "warning")).toHaveLength(2);
   expect(json).toMatchObject({ type: "sandbox", status: "running", cpus: 1, memory: 2 ** 29 });
 });

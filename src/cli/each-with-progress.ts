@@ -15,8 +15,7 @@ export async function forEachWithProgress(
     await forEachSandbox(invocation, ids, done, (sandbox) =>
       work(sandbox, {
         signal: invocation.signal,
-        onStep: (step) =>
-          progress.onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
+        onStep: (step) => progress.onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
         onWarning: (message) => progress.onWarning(prefix(sandbox) + message),
       }),
     );

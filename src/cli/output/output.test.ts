@@ -2,12 +2,10 @@ import { describe, expect, test } from "vitest";
 
 import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import { exitCodeOf, renderError } from "./errors.ts";
-import { createProgress } from "./progress.ts";
-import { describeMeasure, trackStep } from "./step-line.ts";
 import { createStyle, usesColors } from "./style.ts";
 import { renderTable } from "./table.ts";
 import { displayWidth, printable, truncate } from "./text.ts";
-import { coarse, formatSpan } from "./time.ts";
+import { coarse, formatSeconds, formatSpan } from "./time.ts";
 
 const plain = createStyle(false);
 
@@ -43,6 +41,7 @@ describe("text", () => {
       "2h14m",
       "3d4h",
     ]);
+    expect([1400, 65_000].map(formatSeconds)).toEqual(["1s", "1m05s"]);
     expect([42_000, 300_000, 7_200_000].map(coarse)).toEqual(["42s", "5m", "2h"]);
   });
 });
@@ -111,60 +110,5 @@ describe("errors", () => {
 
   test("an escape sequence in a message does not reach the terminal", () => {
     expect(renderError(new HeyvmError("internal", "a\u001B[2Jb"), report)).not.toContain("\u001B");
-  });
-});
-
-function record(live: boolean): { text: () => string; progress: ReturnType<typeof createProgress> } {
-  let written = "";
-  const write = (text: string): void => {
-    written += text;
-  };
-  return {
-    text: () => written,
-    progress: createProgress({ write, live, columns: () => 80, style: plain }),
-  };
-}
-
-describe("progress", () => {
-  const step = {
-    id: "image",
-    title: "Downloading",
-    logPath: undefined,
-    doneBytes: undefined,
-    totalBytes: undefined,
-  };
-
-  test("without a terminal each step is one line with its time, when it is done", () => {
-    const { text, progress } = record(false);
-    progress.onStep({ ...step, state: "started", elapsedMs: 100 });
-    progress.onStep({ ...step, state: "progress", elapsedMs: 200, doneBytes: 1, totalBytes: 2 });
-    progress.onWarning("slow");
-    progress.onStep({ ...step, state: "done", elapsedMs: 1600 });
-    progress.finish();
-    expect(text()).toBe("warning: slow\n✓ Downloading  1.5s\n");
-  });
-
-  test("on a terminal the live lines are taken away again, and what is done stays", () => {
-    const { text, progress } = record(true);
-    progress.onStep({ ...step, state: "started", elapsedMs: 0 });
-    progress.onStep({ ...step, state: "done", elapsedMs: 1500 });
-    progress.finish();
-    const [live, rest] = text().split("\r\u001B[1A\u001B[0J");
-    expect(live).toMatch(/^. Downloading\n$/);
-    expect(rest).toBe("✓ Downloading  1.5s\n");
-  });
-
-  test("a step that was under way at a failure is shown as broken off", () => {
-    const { text, progress } = record(false);
-    progress.onStep({ ...step, state: "started", elapsedMs: 0 });
-    progress.finish("failed");
-    expect(text()).toBe("✗ Downloading  0.0s\n");
-  });
-
-  test("size, share, speed and time left follow from the measures", () => {
-    const measured = { ...step, state: "progress", totalBytes: 400 * 2 ** 20 } as const;
-    let track = trackStep(undefined, { ...measured, doneBytes: 0, elapsedMs: 0 }, 0);
-    track = trackStep(track, { ...measured, doneBytes: 100 * 2 ** 20, elapsedMs: 2000 }, 2000);
-    expect(describeMeasure(track, { bar: false })).toBe("25%  100 MiB of 400 MiB  50 MiB/s  6s left");
   });
 });

@@ -23,12 +23,7 @@ export interface StepTrack {
   samples: { atMs: number; bytes: number }[];
 }
 
-export function trackStep(
-  track: StepTrack | undefined,
-  step: Step,
-  group: string,
-  nowMs: number,
-): StepTrack {
+export function trackStep(track: StepTrack | undefined, step: Step, group: string, nowMs: number): StepTrack {
   const next = track ?? {
     step,
     group,
