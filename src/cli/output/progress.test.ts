@@ -170,7 +170,8 @@ describe("on a terminal", () => {
     step("prepare", "started");
     vi.advanceTimersByTime(65_000);
     const last = writes.at(-1) ?? "";
-    expect(last).toMatch(/^\r\u001B\[1A. Doing prepare {2}1m05s\u001B\[K\n\u001B\[0J$/);
+    expect(last.slice(0, 5)).toBe("\r\u001B[1A");
+    expect(last.slice(6)).toBe(" Doing prepare  1m05s\u001B[K\n\u001B[0J");
   });
 
   test("the live line is taken away again, and what is done stays", () => {
@@ -179,14 +180,14 @@ describe("on a terminal", () => {
     step("image", "done", { elapsedMs: 1500 });
     progress.finish();
     const [live, rest] = text().split("\r\u001B[1A\u001B[0J");
-    expect(live).toMatch(/^. Doing image\u001B\[K\n\u001B\[0J$/);
+    expect(live?.slice(1)).toBe(" Doing image\u001B[K\n\u001B[0J");
     expect(rest).toBe("✓ Doing image  1.5s\n");
   });
 
   test("a line is cut to the terminal's width", () => {
     const { text, step } = record(true, 30);
     step("x".repeat(100), "started");
-    expect(text()).toMatch(/^. Doing x{20}…\u001B/);
+    expect(text().slice(1)).toBe(` Doing ${"x".repeat(20)}…\u001B[K\n\u001B[0J`);
   });
 
   test("measures are drawn by the clock, not by the chunk", () => {
