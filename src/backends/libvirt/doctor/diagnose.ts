@@ -4,6 +4,7 @@ import type { DoctorCheck } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { folderChecks, groupChecks, kvmCheck, programChecks, roomChecks } from "./host-checks.ts";
 import { findProgram } from "../program.ts";
+import { namespaceCheck } from "./namespace-check.ts";
 import { remedies } from "./remedies.ts";
 
 /** Runs all checks; a check that fails does not keep the others from running. */
@@ -20,7 +21,7 @@ export async function diagnoseHost(
   if (host.isLocal) checks.push(await kvmCheck({ cachePath: kvmVerdictPath }, signal));
   checks.push(...(await programChecks(signal)), ...(await groupChecks(host.uri)));
   if (host.isLocal) checks.push(...(await roomChecks(room)));
-  checks.push(...(await folderChecks(imageFolders)));
+  checks.push(...(await folderChecks(imageFolders)), await namespaceCheck({}, signal));
   return checks;
 }
 

@@ -6,11 +6,22 @@ type Remedy = NonNullable<DoctorCheck["remedy"]>;
 /** Installs packages. */
 function install(debian: string, fedora: string, arch: string): Remedy {
   return {
-    debian: `sudo apt-get install -y ${debian}`,
+    debian: `sudo apt-get update && sudo apt-get install -y ${debian}`,
     fedora: `sudo dnf install -y ${fedora}`,
     arch: `sudo pacman -S --needed --noconfirm ${arch}`,
   };
 }
+
+/** Now and after every boot. */
+function kernelSetting(setting: string): Remedy {
+  return {
+    any: `echo '${setting}' | sudo tee /etc/sysctl.d/60-user-namespaces.conf && sudo sysctl --system`,
+  };
+}
+
+/** For bubblewrap alone; `kernel.apparmor_restrict_unprivileged_userns=0` would lift it for every program. */
+const appArmorProfile =
+  "abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile bwrap /usr/bin/bwrap flags=(unconfined) {\\n  userns,\\n}\\n";
 
 const arm = process.arch === "arm64";
 
@@ -23,6 +34,12 @@ export const remedies = {
   qemuImg: install("qemu-utils", "qemu-img", "qemu-img"),
   isoTool: install("xorriso", "xorriso", "libisoburn"),
   passt: install("passt", "passt", "passt"),
+  bubblewrap: install("bubblewrap", "bubblewrap", "bubblewrap"),
+  allowNamespacesInAppArmor: {
+    any: `printf '${appArmorProfile}' | sudo tee /etc/apparmor.d/bwrap && sudo apparmor_parser -r /etc/apparmor.d/bwrap`,
+  },
+  allowNamespacesInKernel: kernelSetting("kernel.unprivileged_userns_clone=1"),
+  allowSomeNamespaces: kernelSetting("user.max_user_namespaces=15000"),
   libvirt: install("libvirt-daemon-system", "libvirt-daemon-kvm", "libvirt"),
   libvirtStart: { any: "sudo systemctl enable --now libvirtd.socket" },
   kvmModule: { any: "sudo modprobe kvm_intel || sudo modprobe kvm_amd" },
