@@ -1,0 +1,111 @@
+/** `heyvm pull` from publishers that fail, stall, lie or run out of disk, and from one that works. */
+import { once } from "node:events";
+import { readdir, readFile, stat } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
+import { describe, expect, test, vi } from "vitest";
+
+import { guestImage } from "../fixtures/guest-image.ts";
+import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import {
+  debianFileName,
+  debianFiles,
+  debianFolder,
+  type Publisher,
+  type PublisherOptions,
+  startPublisher,
+} from "../fixtures/publisher.ts";
+import { expectFailure, succeed } from "./suites/subject.ts";
+
+const imagePath = `${debianFolder}/${debianFileName}`;
+
+/** A host and a publisher of the guest image that behaves as told. */
+async function withPublisher(
+  options: Partial<PublisherOptions>,
+  work: (host: TestHost, publisher: Publisher, folder: string) => Promise<void>,
+): Promise<void> {
+  await using publisher = await startPublisher({ files: await debianFiles(await guestImage()), ...options });
+  await using host = await createTestHost({ env: { HEYVM_MIRROR_DEBIAN: publisher.url } });
+  await work(host, publisher, join(host.paths.home, ".local/share/libvirt/images"));
+}
+
+/** Answers the image's own path; everything else is the publisher's. */
+function insteadOfTheImage(answer: (response: ServerResponse) => void): Partial<PublisherOptions> {
+  return {
+    intercept(request: IncomingMessage, response: ServerResponse) {
+      if (request.url !== imagePath) return false;
+      answer(response);
+      return true;
+    },
+  };
+}
+
+describe("pull fails, and leaves no image,", () => {
+  const cases: [what: string, options: Partial<PublisherOptions>, code: number, ...words: string[]][] = [
+    ["when the image is not there", insteadOfTheImage((r) => r.writeHead(404).end()), 1, "404"],
+    ["when the server is broken", insteadOfTheImage((r) => r.writeHead(500).end()), 1, "500"],
+    [
+      "when a page comes in the image's place",
+      insteadOfTheImage((r) => r.writeHead(200, { "content-type": "text/html" }).end("<html>log in</html>")),
+      1,
+      "web page",
+    ],
+    ["when nothing comes", insteadOfTheImage((r) => r.writeHead(200).end()), 1, imagePath],
+    [
+      "when another file comes",
+      insteadOfTheImage((r) => r.writeHead(200).end(Buffer.alloc(100_000, 1))),
+      1,
+      "checksum",
+    ],
+    ["when there are no checksums", { intercept: noChecksums }, 1, "SHA512SUMS"],
+  ];
+  test.each(cases)("%s", async (_what, options, code, ...words) => {
+    await withPublisher(options, async (host, _publisher, folder) => {
+      await expectFailure(host, ["pull", "debian:12"], code, ...words, "hint: ");
+      expect((await readdir(folder)).filter((name) => name.endsWith(".qcow2"))).toEqual([]);
+      expect(JSON.parse(await succeed(host, "images", "list", "--format", "json"))).toEqual([]);
+    });
+  });
+});
+
+function noChecksums(request: IncomingMessage, response: ServerResponse): boolean {
+  if (request.url?.endsWith("SHA512SUMS") !== true) return false;
+  response.writeHead(404).end();
+  return true;
+}
+
+test("a download that was interrupted goes on where it was, and several that want it share it", async () => {
+  const slow = { bytesPerSecond: 100 * 1024 ** 2 };
+  await withPublisher(slow, async (host, publisher, folder) => {
+    const child = host.spawn(host.heyvmCommand("pull", "debian:12"));
+    child.stderr?.resume();
+    await vi.waitFor(async () => expect(await partialBytes(folder)).toBeGreaterThan(20 * 1024 ** 2), {
+      timeout: 60_000,
+      interval: 20,
+    });
+    child.kill("SIGINT");
+    const [code] = await once(child, "close");
+    expect(code).toBe(130);
+
+    const [first, second] = await Promise.all([
+      host.heyvm("pull", "debian:12"),
+      host.heyvm("pull", "debian:12"),
+    ]);
+    expect([first?.code, second?.code]).toEqual([0, 0]);
+    const downloads = publisher.requests.filter(({ path, method }) => path === imagePath && method === "GET");
+    expect(downloads).toEqual([
+      expect.objectContaining({ range: undefined }),
+      expect.objectContaining({ status: 206, range: expect.stringMatching(/^bytes=\d{8,}-$/) }),
+    ]);
+    const [mine, theirs] = [await readFile(join(folder, debianFileName)), await readFile(await guestImage())];
+    expect(mine.equals(theirs)).toBe(true);
+    expect((await readdir(folder)).filter((name) => name.includes("partial"))).toEqual([]);
+  });
+});
+
+/** How much of the image lies in the folder so far. */
+async function partialBytes(folder: string): Promise<number> {
+  const names = await readdir(folder).catch(() => []);
+  const partial = names.find((name) => name.endsWith(".partial"));
+  return partial === undefined ? 0 : (await stat(join(folder, partial))).size;
+}

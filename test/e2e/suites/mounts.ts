@@ -1,0 +1,54 @@
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+
+import { inGuest, type Subject } from "./subject.ts";
+
+/** Makes the folders that `mountArguments` mounts. */
+export async function makeMountedFolders({ host }: Pick<Subject, "host">): Promise<string[]> {
+  const [rw, ro] = [join(host.paths.home, "project"), join(host.paths.home, "data")];
+  const made = await host.run([
+    "sh",
+    "-ec",
+    `mkdir ${rw} ${ro}; echo "host's" > ${rw}/from-host; echo kept > ${ro}/data`,
+  ]);
+  expect(made).toMatchObject({ code: 0, stderr: "" });
+  return ["--mount", `${rw}:/workspace/project`, "--mount", `${ro}:/mnt/data:ro`];
+}
+
+/** A sandbox with two folders of the host: /workspace/project, and /mnt/data, which it may only read. */
+export function mountSuite(subject: () => Subject): void {
+  const onHost = async (...argv: string[]): Promise<string> => (await subject().host.run(argv)).stdout;
+
+  describe("a mount", () => {
+    test("is there when the sandbox is, and both sides see each other's files", async () => {
+      const { home } = subject().host.paths;
+      const script = `cat from-host; echo "guest's" > made; mkdir folder; ln made folder/hard; mv folder moved`;
+      expect(await inGuest(subject(), `cd /workspace/project; ${script}`)).toBe("host's\n");
+      expect(await onHost("cat", `${home}/project/made`, `${home}/project/moved/hard`)).toBe(
+        "guest's\nguest's\n",
+      );
+      await subject().host.run(["sh", "-c", `echo later > ${home}/project/later`]);
+      expect(await inGuest(subject(), "cat /workspace/project/later")).toBe("later\n");
+    });
+
+    test("that is read-only is so for the guest's root, too", async () => {
+      const { home } = subject().host.paths;
+      expect(await inGuest(subject(), "cat /mnt/data/data")).toBe("kept\n");
+      const attack = `mount -o remount,rw /mnt/data; echo evil > /mnt/data/data; rm -rf /mnt/data/data; touch /mnt/data/x`;
+      await inGuest(subject(), `(${attack}) 2>/dev/null; true`);
+      expect(await onHost("sh", "-c", `ls -A ${home}/data; cat ${home}/data/data`)).toBe("data\nkept\n");
+    });
+
+    test("shows nothing beyond its folder", async () => {
+      const { home } = subject().host.paths;
+      await subject().host.run([
+        "sh",
+        "-c",
+        `echo secret > ${home}/secret; ln -s ../secret ${home}/project/out`,
+      ]);
+      const script =
+        "cd /workspace/project; cat out ../secret ../../secret 2>/dev/null; ln -s /etc/shadow in; cat in | head -c 5";
+      expect(await inGuest(subject(), script)).toBe("root:");
+    });
+  });
+}
