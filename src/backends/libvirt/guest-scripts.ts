@@ -1,11 +1,22 @@
 /** What the preparation has the agent run in the guest, as POSIX shell. */
 import type { SandboxType } from "../backend.ts";
 
-/** Succeeds when the type's runtime is there. */
+/** Succeeds when the type's runtime is there and works. Cheap enough to be asked for every type, under emulation, too. */
 export const probeScripts: Record<SandboxType, string> = {
   shell: "exit 0",
-  python: "python3 -c 'import ensurepip, pip, venv'",
-  node: "command -v node && command -v npm",
+  // A virtual environment gets its pip from ensurepip, whose wheels are a package of their own on Debian.
+  python: `set -eu
+python3 -m pip --version
+python3 -c 'import ensurepip; assert ensurepip.version()'
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv --without-pip "$folder/venv"
+"$folder/venv/bin/python" -c 'import sys; assert sys.prefix != sys.base_prefix'
+`,
+  node: `set -eu
+node -e 0
+npm --version
+`,
 };
 
 const packages = {

@@ -14,8 +14,9 @@ import type { PreparationMetadata } from "./domain-metadata.ts";
 import { type Accelerator, buildDomainXml } from "./domain-xml.ts";
 import { AgentNeverAnsweredError, PreparationFailedError } from "./errors.ts";
 import type { GuestFile } from "./guest-files.ts";
-import { installRuntimeScript, networkScript, probeScripts, settleScript } from "./guest-scripts.ts";
+import { installRuntimeScript, networkScript, settleScript } from "./guest-scripts.ts";
 import { runInGuest } from "./guest-command.ts";
+import { providedTypes } from "./provided-types.ts";
 import type { Backing, LibvirtHost } from "./host.ts";
 import { agentChannel, macAddressFor, machineNames, uuidFor } from "./names.ts";
 import { makeSeedIso, seedFiles } from "./seed.ts";
@@ -46,14 +47,14 @@ const setupTimeoutMs = 20 * 60_000;
 const memoryBytes = 1024 ** 3;
 
 /**
- * Makes the disk and has it published; leaves nothing else, however it ends. A failure's console log goes to the log
- * folder. `publish` runs while the domain is still there, which protects the disk from being pruned until then.
+ * Makes the disk and has it published, with the types that turned out to work on it; leaves nothing else, however it
+ * ends. A failure's console log goes to the log folder. `publish` runs while the domain is still there, which protects the disk from being pruned until then.
  */
 export async function prepareGuest<T>(
   host: LibvirtHost,
   preparation: Preparation,
   options: PreparationOptions,
-  publish: () => Promise<T>,
+  publish: (provides: readonly SandboxType[]) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const { image, source, type, files, disk, metadata } = preparation;
@@ -88,23 +89,24 @@ export async function prepareGuest<T>(
     const seed = await makeSeedIso(seedFiles(metadata.id, files), signal);
     await storage.createFile(names.seed, seed.length, chunks(seed), signal);
     await storage.createOverlay(disk, source, image.virtualSizeBytes, signal);
-    const complete = await boot(host, names.domain, options, signal, async (agent, alive) => {
+    let provides = await boot(host, names.domain, options, signal, async (agent, alive) => {
       await runInGuest(agent, "cloud-init status --wait || [ $? -eq 2 ]", setupTimeoutMs, alive);
       await runInGuest(agent, networkScript, 120_000, alive);
-      const { code } = await runInGuest(agent, probeScripts[type], 120_000, alive, { check: false });
-      if (code === 0) await runInGuest(agent, settleScript, 300_000, alive);
-      return code === 0;
+      const provided = await providedTypes(agent, alive);
+      if (provided.includes(type)) await runInGuest(agent, settleScript, 300_000, alive);
+      return provided;
     });
-    if (!complete && type !== "shell") {
+    if (!provides.includes(type) && type !== "shell") {
       // Only now, and only for this, with a network.
       await define({ kind: "slirp", macAddress: macAddressFor(metadata.id) });
-      await boot(host, names.domain, options, signal, async (agent, alive) => {
+      provides = await boot(host, names.domain, options, signal, async (agent, alive) => {
         await runInGuest(agent, installRuntimeScript(type), setupTimeoutMs, alive);
-        await runInGuest(agent, probeScripts[type], 120_000, alive);
+        const provided = await providedTypes(agent, alive, { required: type });
         await runInGuest(agent, settleScript, 300_000, alive);
+        return provided;
       });
     }
-    return await publish();
+    return await publish(provides);
   } catch (error) {
     if (signal.aborted) throw new AbortedError(what, error);
     const log = await readConsoleLog(

@@ -1,4 +1,7 @@
-/** Prepared disks: an image with the agent and a type's runtime, made once per image, type and recipe. */
+/**
+ * Prepared disks: an image with the agent and a type's runtime, made once per image, type and recipe. Many images have
+ * several types' runtimes: a disk that was prepared for one type serves the others that work on it.
+ */
 import { createHash } from "node:crypto";
 
 import type { Image } from "../../images/image.ts";
@@ -10,28 +13,32 @@ import { ensureImageSource } from "./image-source.ts";
 import { machineNames, newBuild, sharedDiskName, shortHash } from "./names.ts";
 import { type PreparationOptions, prepareGuest } from "./preparation.ts";
 import { markOfThisProcess } from "./process-mark.ts";
+import { sandboxTypes } from "./provided-types.ts";
 import { createSharedWork } from "./shared-work.ts";
 import { findSharedDisk, publishSharedDisk } from "./shared-disk.ts";
+import { createTurns } from "./turns.ts";
 
 export interface PreparedDisks {
-  /** The volume of the prepared disk; made now if there is none. */
+  /** The volume of a prepared disk that the type works on; made now if there is none. */
   ensure(image: Image, type: SandboxType, context: MachineContext): Promise<string>;
   /** Builds that are under way in this process. */
   readonly building: ReadonlySet<string>;
 }
 
-export function createPreparedDisks(host: LibvirtHost, options: PreparationOptions): PreparedDisks {
+/** `makeGuest` is `prepareGuest`, except in tests. */
+export function createPreparedDisks(
+  host: LibvirtHost,
+  options: PreparationOptions,
+  makeGuest: typeof prepareGuest = prepareGuest,
+): PreparedDisks {
   const shared = createSharedWork<string>();
+  /** Of an image, one type at a time: what comes out may do for the next. */
+  const turns = createTurns();
   const building = new Set<string>();
 
-  async function prepare(
-    image: Image,
-    type: SandboxType,
-    files: GuestFile[],
-    key: string,
-    context: MachineContext,
-  ) {
+  async function prepare(image: Image, type: SandboxType, files: GuestFile[], context: MachineContext) {
     const { signal, onStep } = context;
+    const key = diskKey(image, files, type);
     const storage = await host.storage(signal);
     const source = await ensureImageSource(host, image, context);
     const build = newBuild();
@@ -54,12 +61,13 @@ export function createPreparedDisks(host: LibvirtHost, options: PreparationOptio
         maker: await markOfThisProcess(),
       };
       const { fingerprint, reference } = image;
-      const published = await prepareGuest(
+      const published = await makeGuest(
         host,
         { image, source, type, files, disk, metadata },
         options,
-        () => {
-          const finished = { disk, fingerprint, reference, createdAt: new Date().toISOString() };
+        (types) => {
+          const provides = [...types];
+          const finished = { disk, fingerprint, reference, createdAt: new Date().toISOString(), provides };
           return publishSharedDisk(storage, "prepared", key, finished, signal);
         },
         signal,
@@ -74,28 +82,44 @@ export function createPreparedDisks(host: LibvirtHost, options: PreparationOptio
     }
   }
 
+  /** A finished disk that the type works on; its own first. */
+  async function find(image: Image, files: readonly GuestFile[], type: SandboxType, signal: AbortSignal) {
+    const storage = await host.storage(signal);
+    for (const preparedFor of [type, ...sandboxTypes.filter((other) => other !== type)]) {
+      const key = diskKey(image, files, preparedFor);
+      const existing = await findSharedDisk(storage, "prepared", key, signal);
+      if (existing?.provides?.includes(type) !== true) continue;
+      if (await storage.has(existing.disk, signal)) return existing.disk;
+    }
+    return undefined;
+  }
+
   return {
     building,
     async ensure(image, type, context) {
       const files = await guestFiles();
-      const key = preparationKey(image, type, files);
-      return shared.run(key, context, async (context) => {
-        const storage = await host.storage(context.signal);
-        const existing = await findSharedDisk(storage, "prepared", key, context.signal);
-        if (existing !== undefined && (await storage.has(existing.disk, context.signal))) {
-          return existing.disk;
-        }
-        return prepare(image, type, files, key, context);
+      return shared.run(diskKey(image, files, type), context, async (context) => {
+        const { signal, onStep } = context;
+        const existing = await find(image, files, type, signal);
+        if (existing !== undefined) return existing;
+        const what = `preparing ${image.reference} for ${type}`;
+        const step = { id: "prepare-turn", title: `Waiting for another preparation of ${image.reference}` };
+        const waits = turns.isTaken(image.fingerprint);
+        if (waits) onStep({ ...step, state: "started" });
+        return turns.run(image.fingerprint, what, signal, async () => {
+          if (waits) onStep({ ...step, state: "done" });
+          return (await find(image, files, type, signal)) ?? (await prepare(image, type, files, context));
+        });
       });
     },
   };
 }
 
 /** Changes with all that goes into a prepared disk. */
-function preparationKey(image: Image, type: SandboxType, files: readonly GuestFile[]): string {
+function diskKey(image: Image, files: readonly GuestFile[], type: SandboxType): string {
   const recipe = createHash("sha256");
   for (const { path, mode, content } of files) recipe.update(JSON.stringify([path, mode, content]));
-  recipe.update(probeScripts[type]).update(networkScript).update(settleScript);
+  recipe.update(JSON.stringify([probeScripts, networkScript, settleScript]));
   if (type !== "shell") recipe.update(installRuntimeScript(type));
   return shortHash(JSON.stringify([image.fingerprint, type, recipe.digest("hex")]));
 }

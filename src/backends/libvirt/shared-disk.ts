@@ -16,6 +16,8 @@ const marker = z.object({
   fingerprint: z.string(),
   reference: z.string(),
   createdAt: z.string(),
+  /** The types whose runtimes work on it; of a prepared disk. */
+  provides: z.array(z.string()).optional(),
 });
 
 export type SharedDisk = z.infer<typeof marker>;
