@@ -33,7 +33,9 @@ export interface Heyvm extends Disposable {
   /** Which backends exist, and which can run here. */
   backends(options?: CallOptions): Promise<BackendInfo[]>;
   /** Everything that the backends ask of the host, checked; slow. */
-  doctor(options?: CallOptions & { backend?: string | undefined }): Promise<DoctorReport>;
+  doctor(
+    options?: CallOptions & { backend?: string | undefined; uri?: string | undefined },
+  ): Promise<DoctorReport>;
   /** The settings in force in the daemon, and where each comes from. */
   config(options?: CallOptions): Promise<ConfigReport>;
   /** Removes what nobody owns; answers in words what went. */
@@ -59,11 +61,11 @@ async function connect(options: ConnectOptions = {}): Promise<Heyvm> {
     images: createImages(transport),
     backends: (call) => transport.json<BackendInfo[]>("GET", "/backends", call),
     doctor: (call = {}) => {
-      const { backend, ...rest } = call;
+      const { backend, uri, ...rest } = call;
       return transport.json<DoctorReport>("GET", "/doctor", {
         timeoutMs: doctorTimeoutMs,
         ...rest,
-        query: { backend },
+        query: { backend, uri },
       });
     },
     config: (call) => transport.json<ConfigReport>("GET", "/config", call),

@@ -24,7 +24,12 @@ import type { ApiServices } from "../services.ts";
 import { readBody, readQuery } from "../validate.ts";
 
 const tag = "system";
-const doctorQuery = z.strictObject({ backend: z.string().min(1).optional() });
+const doctorQuery = z.strictObject({
+  backend: z.string().min(1).optional(),
+  /** Of libvirt, in place of the settings' own. */
+  uri: z.string().min(1).optional(),
+});
+const backendWithUri = "libvirt";
 
 export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServices): void {
   addEndpoint(
@@ -77,8 +82,9 @@ export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServ
       answer: doctorSchema,
     },
     async (c) => {
-      const { backend: name } = readQuery(c, doctorQuery);
-      const backends = name === undefined ? await context.backends.all() : [await context.backends.get(name)];
+      const { uri, backend = uri === undefined ? undefined : backendWithUri } = readQuery(c, doctorQuery);
+      const backends =
+        backend === undefined ? await context.backends.all() : [await context.backends.get(backend, uri)];
       const checks = await Promise.all(
         backends.map(async (backend) =>
           (await backend.diagnose(c.get("signal"))).map((check) => toCheck(backend.name, check)),

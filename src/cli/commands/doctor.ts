@@ -1,14 +1,10 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-
 import { type Command, Option } from "commander";
 
 import type { DoctorReport } from "../../sdk/index.ts";
-import { confirm } from "../confirm.ts";
 import { setExitCode } from "../exit-code.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import { printable } from "../output/text.ts";
-import { packageFamily } from "../package-family.ts";
+import { mend, remedyHere } from "../remedies.ts";
 
 type Check = DoctorReport["checks"][number];
 
@@ -29,11 +25,11 @@ export function define(command: Command): void {
       const invocation = createInvocation(command);
       const heyvm = await invocation.connect();
       const look = (): Promise<DoctorReport> =>
-        heyvm.doctor({ backend: invocation.backend, signal: invocation.signal });
+        heyvm.doctor({ backend: invocation.backend, uri: invocation.uri, signal: invocation.signal });
       let report = await look();
       if (flags.fix === true) {
         if (!invocation.json) printReport(invocation, report);
-        if (await mend(invocation, report, flags.yes === true)) report = await look();
+        if (await mend(invocation, report.checks, { yes: flags.yes === true })) report = await look();
       }
       if (invocation.json) invocation.printJson(report);
       else printReport(invocation, report);
@@ -53,38 +49,40 @@ function printReport(invocation: Invocation, report: DoctorReport): void {
       if (remedy !== undefined) invocation.print(`      ${style.cyan(remedy)}`);
     }
   }
-  const broken = report.checks.filter(({ verdict }) => verdict === "failure").length;
-  const doubtful = report.checks.filter(({ verdict }) => verdict === "warning").length;
-  const summary = broken + doubtful === 0 ? "all is well" : `${broken} failed, ${doubtful} with a warning`;
-  invocation.print(`\n${report.checks.length} checks: ${summary}`);
+  for (const line of summary(report)) invocation.print(line);
+}
+
+function summary({ checks, verdict }: DoctorReport): string[] {
+  const count = (wanted: Check["verdict"]): number =>
+    checks.filter((check) => check.verdict === wanted).length;
+  const found = [
+    plural(count("failure"), "failure"),
+    plural(count("warning"), "warning"),
+    `${count("ok")} of ${checks.length} checks are fine`,
+  ].filter((part) => part !== "");
+  const meaning = {
+    ok: "sandboxes can run here",
+    warning: "sandboxes can run here, though not at their best",
+    failure: "sandboxes cannot run here before that is mended",
+  };
+  const offer = checks.some(
+    (check) => check.fixable && check.verdict !== "ok" && remedyHere(check) !== undefined,
+  );
+  return [
+    "",
+    `${found.join(", ")}: ${meaning[verdict]}.`,
+    ...(offer
+      ? ["`heyvm doctor --fix` runs the commands above that are safe to run, after asking for each."]
+      : []),
+  ];
+}
+
+function plural(count: number, noun: string): string {
+  return count === 0 ? "" : `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function groupByBackend(checks: readonly Check[]): Map<string, Check[]> {
   const groups = new Map<string, Check[]>();
   for (const check of checks) groups.set(check.backend, [...(groups.get(check.backend) ?? []), check]);
   return groups;
-}
-
-function remedyHere(check: Check): string | undefined {
-  const { remedy } = check;
-  if (remedy === undefined) return undefined;
-  const family = packageFamily();
-  return (family === undefined ? undefined : remedy[family]) ?? remedy.any ?? remedy.debian;
-}
-
-/** Whether anything was done. */
-async function mend(invocation: Invocation, report: DoctorReport, yes: boolean): Promise<boolean> {
-  let mended = false;
-  for (const check of report.checks) {
-    const remedy = check.verdict === "ok" || !check.fixable ? undefined : remedyHere(check);
-    if (remedy === undefined) continue;
-    if (!yes && !(await confirm(invocation, `Run \`${printable(remedy)}\`?`))) continue;
-    mended = true;
-    // The remedy is a command line for people, made by heyvm itself: the one place for a shell.
-    const child = spawn("/bin/sh", ["-c", remedy], { stdio: ["inherit", 2, 2], signal: invocation.signal });
-    const [code] = await once(child, "exit");
-    if (code !== 0)
-      invocation.note(`${invocation.errorStyle.yellow("warning:")} it failed with exit code ${String(code)}`);
-  }
-  return mended;
 }

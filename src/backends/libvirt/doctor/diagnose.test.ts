@@ -50,17 +50,28 @@ test("a libvirt that cannot be reached is a failure with its reason, and the oth
   expect(checks.length).toBeGreaterThan(4);
 });
 
+test("a remote libvirt that cannot be reached is no reason to install anything here", async () => {
+  const host = createMemoryHost();
+  host.capabilities = () =>
+    Promise.reject(new HeyvmError("backend_unavailable", "no route", { hint: "try ssh" }));
+  const [connection] = await diagnose(host);
+  expect(connection).toMatchObject({ verdict: "failure", message: "no route (try ssh)", fixable: false });
+  expect(connection?.remedy).toBeUndefined();
+});
+
 test.skipIf(process.getuid?.() === 0)(
-  "a folder for downloads that this user may not write is a failure",
+  "a folder for downloads that this user may not write or make is a failure with its remedy",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "heyvm-doctor-"));
     try {
       await chmod(folder, 0o500);
-      const checks = await diagnose(createMemoryHost(), ["/nonexistent/images", folder]);
-      expect(checks.filter(({ id }) => id.startsWith("libvirt.image_folder"))).toMatchObject([
-        { verdict: "ok" },
-        { verdict: "failure" },
-      ]);
+      for (const downloads of [folder, join(folder, "a'b", "images")]) {
+        const checks = await diagnose(createMemoryHost(), ["/nonexistent/images", downloads]);
+        expect(checks.filter(({ id }) => id.startsWith("libvirt.image_folder"))).toMatchObject([
+          { verdict: "ok" },
+          { verdict: "failure", remedy: { any: expect.stringContaining("$USER") }, fixable: false },
+        ]);
+      }
     } finally {
       await rm(folder, { recursive: true });
     }

@@ -2,8 +2,10 @@
 import { toHeyvmError } from "../../../errors/index.ts";
 import type { DoctorCheck } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
-import { folderChecks, groupChecks, kvmCheck, programChecks, roomChecks } from "./host-checks.ts";
+import { folderChecks } from "./folder-checks.ts";
+import { groupChecks, kvmCheck, programChecks, roomChecks } from "./host-checks.ts";
 import { findProgram } from "../program.ts";
+import { hostArchitecture } from "../kvm-check.ts";
 import { namespaceCheck } from "./namespace-check.ts";
 import { remedies } from "./remedies.ts";
 
@@ -15,38 +17,53 @@ export async function diagnoseHost(
   signal: AbortSignal,
 ): Promise<DoctorCheck[]> {
   const connection = await connectionCheck(host, signal);
-  const storage = connection.verdict === "ok" ? await host.storage(signal).catch(() => undefined) : undefined;
+  const connects = connection.verdict === "ok";
+  const storage = connects ? await host.storage(signal).catch(() => undefined) : undefined;
   const room = storage?.folder ?? imageFolders.at(-1) ?? "/";
   const checks = [connection];
-  if (host.isLocal) checks.push(await kvmCheck({ cachePath: kvmVerdictPath }, signal));
-  checks.push(...(await programChecks(signal)), ...(await groupChecks(host.uri)));
+  if (host.isLocal) {
+    const offeredToOthers = connects && (await offersKvmToOthers(host, signal));
+    checks.push(await kvmCheck({ cachePath: kvmVerdictPath, offeredToOthers }, signal));
+  }
+  checks.push(...(await programChecks(signal)), ...(await groupChecks(host.uri, connects)));
   if (host.isLocal) checks.push(...(await roomChecks(room)));
   checks.push(...(await folderChecks(imageFolders)), await namespaceCheck({}, signal));
   return checks;
 }
 
 async function connectionCheck(host: LibvirtHost, signal: AbortSignal): Promise<DoctorCheck> {
-  const check = { id: "libvirt.connection", title: `libvirt answers at ${host.uri}` };
+  const check = { id: "libvirt.connection", title: "Connection" };
   try {
     const { accelerators } = await host.capabilities(signal);
     const can = Object.entries(accelerators).map(([name, kinds]) => `${name} (${kinds.join(", ")})`);
     if (can.length === 0) {
-      const message = "libvirt answers and has no QEMU";
-      return { ...check, verdict: "failure", message, remedy: remedies.qemu, fixable: true };
+      const message = `libvirt answers at ${host.uri} and has no QEMU`;
+      return { ...check, verdict: "failure", message, remedy: remedies.qemu, fixable: host.isLocal };
     }
-    const message = [`runs ${can.join(", ")}`, ...host.warnings()].join("; ");
+    const message = [`libvirt answers at ${host.uri} and runs ${can.join(", ")}`, ...host.warnings()].join(
+      "; ",
+    );
     return { ...check, verdict: "ok", message, fixable: false };
   } catch (error) {
     signal.throwIfAborted();
-    const { code, message } = toHeyvmError(error);
-    const remedy =
-      code === "permission_denied"
-        ? remedies.libvirtGroup
-        : (await hasDaemon())
-          ? remedies.libvirtStart
-          : remedies.libvirt;
-    return { ...check, verdict: "failure", message, remedy, fixable: host.isLocal };
+    const { code, message, hint } = toHeyvmError(error);
+    const remedy = await connectionRemedy(host, code);
+    const said = remedy === undefined && hint !== undefined ? `${message} (${hint})` : message;
+    return { ...check, verdict: "failure", message: said, remedy, fixable: host.isLocal };
   }
+}
+
+async function connectionRemedy(host: LibvirtHost, code: string): Promise<DoctorCheck["remedy"]> {
+  if (code === "permission_denied") return remedies.libvirtGroup;
+  if (!host.isLocal) return undefined;
+  if (!(await hasDaemon())) return remedies.libvirt;
+  // A session's own daemon is started by whoever connects: a service has no part in it.
+  return host.uri.endsWith("/session") ? undefined : remedies.libvirtStart;
+}
+
+async function offersKvmToOthers(host: LibvirtHost, signal: AbortSignal): Promise<boolean> {
+  const { accelerators, qemuAccount } = await host.capabilities(signal);
+  return qemuAccount !== undefined && (accelerators[hostArchitecture()] ?? []).includes("kvm");
 }
 
 async function hasDaemon(): Promise<boolean> {

@@ -1,21 +1,31 @@
 /** Checks of this host that need no libvirt. */
-import { access, constants, readFile, statfs } from "node:fs/promises";
+import { constants, readFile, statfs } from "node:fs/promises";
 import { freemem } from "node:os";
-import { dirname } from "node:path";
 
 import type { DoctorCheck } from "../../backend.ts";
 import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../kvm-check.ts";
 import { findProgram, programVersion } from "../program.ts";
 import { findIsoTool } from "../seed.ts";
+import { existingParent, opens } from "./opens.ts";
 import { remedies } from "./remedies.ts";
 
 const gibibyte = 1024 ** 3;
 
-/** KVM that runs a guest. Without it everything works, slowly: a warning. */
-export async function kvmCheck(options: KvmCheckOptions, signal: AbortSignal): Promise<DoctorCheck> {
+/**
+ * KVM that runs a guest. Without it everything works, slowly: a warning. `offeredToOthers`: libvirt runs QEMU as
+ * another user, for whom it has KVM.
+ */
+export async function kvmCheck(
+  { offeredToOthers, ...options }: KvmCheckOptions & { offeredToOthers: boolean },
+  signal: AbortSignal,
+): Promise<DoctorCheck> {
   const verdict = await checkKvm(options, signal);
   const check = { id: "libvirt.kvm", title: "KVM boots a guest" };
   if (verdict.usable) return { ...check, verdict: "ok", message: verdict.message, fixable: false };
+  if (verdict.problem === "permission" && offeredToOthers) {
+    const message = "not tried, since this user may not open /dev/kvm; libvirt says that its QEMU may";
+    return { ...check, verdict: "ok", message, fixable: false };
+  }
   const message = `${verdict.message}; machines run in software emulation, ten to twenty times slower`;
   const remedy =
     verdict.problem === "missing"
@@ -66,8 +76,11 @@ function program(
     : { id, title, verdict: "ok", message: found, fixable: false };
 }
 
-/** Whether this user is in the groups that open `/dev/kvm` and the system's libvirt. */
-export async function groupChecks(uri: string): Promise<DoctorCheck[]> {
+/**
+ * Whether this user is in the groups that open `/dev/kvm` and the system's libvirt. `connects`: libvirt let this user
+ * in, by whatever rule.
+ */
+export async function groupChecks(uri: string, connects: boolean): Promise<DoctorCheck[]> {
   const groups = await readFile("/etc/group", "utf8").catch(() => "");
   const mine = new Set([...(process.getgroups?.() ?? []), process.getegid?.() ?? -1]);
   const check = (name: "libvirt" | "kvm", needed: boolean, why: string): DoctorCheck => {
@@ -87,14 +100,15 @@ export async function groupChecks(uri: string): Promise<DoctorCheck[]> {
     return {
       ...common,
       verdict: "warning",
-      message: `no: ${why}; log in again after the command`,
+      message: `no, and ${why}; the command works after the next login`,
       remedy,
       fixable: true,
     };
   };
+  const isSystem = /^qemu(\+unix)?:\/\/\/system/.test(uri);
   const deviceOpens = await opens("/dev/kvm", constants.R_OK | constants.W_OK);
   return [
-    check("libvirt", uri.endsWith("/system"), "qemu:///system may refuse this user"),
+    check("libvirt", isSystem && !connects, `${uri} may refuse this user`),
     check("kvm", uri.endsWith("/session") && !deviceOpens, "/dev/kvm cannot be opened"),
   ];
 }
@@ -105,10 +119,7 @@ export async function roomChecks(folder: string): Promise<DoctorCheck[]> {
 }
 
 async function diskCheck(folder: string): Promise<DoctorCheck> {
-  let existing = folder;
-  while (existing !== dirname(existing) && !(await opens(existing, constants.F_OK)))
-    existing = dirname(existing);
-  const { bavail, bsize } = await statfs(existing);
+  const { bavail, bsize } = await statfs(await existingParent(folder));
   const free = bavail * bsize;
   const message = `${(free / gibibyte).toFixed(1)} GiB free for ${folder}`;
   const check = { id: "libvirt.disk", title: "Free disk space", message, fixable: false };
@@ -123,40 +134,4 @@ async function memoryCheck(): Promise<DoctorCheck> {
   const check = { id: "libvirt.memory", title: "Free memory", message, fixable: false };
   if (available >= 1.5 * gibibyte) return { ...check, verdict: "ok" };
   return { ...check, verdict: available < gibibyte / 2 ? "failure" : "warning", remedy: remedies.freeMemory };
-}
-
-/** The folders where images are looked for: searchable, and the last one writable. */
-export async function folderChecks(folders: readonly string[]): Promise<DoctorCheck[]> {
-  return Promise.all(
-    folders.map((folder, index) => folderCheck(folder, index, index === folders.length - 1)),
-  );
-}
-
-async function folderCheck(folder: string, index: number, download: boolean): Promise<DoctorCheck> {
-  const check = { id: `libvirt.image_folder_${index}`, title: `Image folder ${folder}`, fixable: false };
-  if (!(await opens(folder, constants.F_OK))) {
-    if (!download) return { ...check, verdict: "ok", message: "does not exist, which is fine" };
-    return { ...check, verdict: "ok", message: "will be made when the first image is downloaded" };
-  }
-  if (!(await opens(folder, constants.X_OK))) {
-    const remedy = { any: `sudo chmod o+x ${folder}` };
-    return { ...check, verdict: "warning", message: "this user may not look into it", remedy, fixable: true };
-  }
-  if (download && !(await opens(folder, constants.W_OK))) {
-    const remedy = { any: `sudo chown "$USER" ${folder}` };
-    return {
-      ...check,
-      verdict: "failure",
-      message: "downloads go here, and this user may not write",
-      remedy,
-    };
-  }
-  return { ...check, verdict: "ok", message: download ? "downloads go here" : "may be looked into" };
-}
-
-async function opens(path: string, mode: number): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
 }
