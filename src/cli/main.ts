@@ -41,9 +41,11 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   const ours = thrown instanceof CommandFailure ? thrown.error : thrown;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
   const verb = options.find((word) => !word.startsWith("-"));
-  const error = fromCommander(ours, verb) ?? toHeyvmError(ours);
-  const exitCode =
-    thrown instanceof CommandFailure ? thrown.exitCode : (interruptedCode(error) ?? exitCodeOf(error));
+  const cause = fromCommander(ours, verb) ?? toHeyvmError(ours);
+  const interrupted = interruptedCode(cause);
+  // Which of our calls was waiting is of no interest to whoever ended it.
+  const error = interrupted === undefined ? cause : new HeyvmError("aborted", "interrupted", { cause });
+  const exitCode = thrown instanceof CommandFailure ? thrown.exitCode : (interrupted ?? exitCodeOf(error));
   const json = options.some(
     (word, index) => word === "--format=json" || (word === "--format" && options[index + 1] === "json"),
   );

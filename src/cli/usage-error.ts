@@ -1,6 +1,7 @@
 import { CommanderError } from "commander";
 
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
+import { verbAliases, verbs } from "./verbs.ts";
 
 /** The command line itself is wrong. */
 export class UsageError extends InvalidArgumentError {
@@ -12,11 +13,13 @@ export class UsageError extends InvalidArgumentError {
 /** What commander says, in the words and with the exit code of all other errors; `undefined` when nothing is wrong. */
 export function fromCommander(error: unknown, verb: string | undefined): HeyvmError | undefined {
   if (!(error instanceof CommanderError)) return undefined;
-  if (error.code === "commander.help") return new UsageError("there is no command", "see heyvm --help");
+  const isVerb = verbs.some(
+    ({ name }) => name === verb || (verb !== undefined && verbAliases[name] === verb),
+  );
+  const help = isVerb ? `heyvm ${verb} --help` : "heyvm --help";
+  if (error.code === "commander.help") return new UsageError("a command is missing", `see ${help}`);
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
   const suggestion = rest.join(" ").replaceAll(/^\(|\)$/g, "");
-  const isUnknown = error.code === "commander.unknownCommand";
-  const help = verb === undefined || isUnknown ? "heyvm --help" : `heyvm ${verb} --help`;
   return new UsageError(first, suggestion === "" ? `see ${help}` : `${suggestion} See ${help}`);
 }
 

@@ -57,13 +57,17 @@ export class ImageIndexDamagedError extends HeyvmError {
 
 /** The bytes are not those that the publisher, or the user, gave the checksum of. */
 export class ImageChecksumMismatchError extends HeyvmError {
-  constructor(what: string, sums: { algorithm: string; expected: string; actual: string; source: string }) {
+  constructor(
+    what: string,
+    sums: { algorithm: string; expected: string; actual: string; source: string },
+    hint = "try again; if it stays so, the server or something on the way changes files: use another mirror",
+  ) {
     const { algorithm, expected, actual, source } = sums;
     super(
       "image_checksum_mismatch",
       `${what} has the wrong checksum: ${algorithm} ${actual}, but ${source} says ${expected}`,
       {
-        hint: "try again; if it stays so, the server or something on the way changes files: use another mirror",
+        hint,
         details: { algorithm, expected, actual, source },
       },
     );

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 
+import { catalogue, laterCopyName } from "./catalogue.ts";
 import { checkImageName, fileNameOfUrl, parseReference } from "./reference.ts";
 
 describe("a reference", () => {
@@ -53,7 +54,19 @@ describe("the file of a URL", () => {
       "http://h/.hidden",
       "http://h/a%00b",
     ]) {
-      expect(fileNameOfUrl(new URL(url))).toMatch(/^[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{12}\.img$/);
+      expect(fileNameOfUrl(new URL(url))).toMatch(/^[A-Za-z0-9][A-Za-z0-9._-]*-url-[0-9a-f]{12}\.img$/);
+    }
+  });
+
+  it("is never that of an image of the catalogue, so that no URL can pass for one", () => {
+    for (const { file } of catalogue) {
+      for (const architecture of ["x86_64", "aarch64"] as const) {
+        const { fileName = "nocloud_alpine-3.23.0-x86_64-bios-cloudinit-r0.qcow2", pattern } =
+          file(architecture);
+        for (const name of [fileName, laterCopyName(fileName, "0123456789abcdef")]) {
+          expect(fileNameOfUrl(new URL(`http://elsewhere/${name}`))).not.toMatch(pattern);
+        }
+      }
     }
   });
 

@@ -71,7 +71,10 @@ export function redactUrl(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`;
 }
 
-/** The name of a URL's file in the download folder: recognisable, and different for different URLs. */
+/**
+ * The name of a URL's file in the download folder: recognisable, different for different URLs, and never one that an
+ * image of the catalogue may have, whatever the URL is.
+ */
 export function fileNameOfUrl(url: URL): string {
   const last = basename(url.pathname).replaceAll(/[^A-Za-z0-9._-]/g, "_");
   const suffix = imageSuffix.exec(last)?.[0].toLowerCase() ?? ".img";
@@ -80,7 +83,7 @@ export function fileNameOfUrl(url: URL): string {
       .replace(imageSuffix, "")
       .replace(/^[._-]+/, "")
       .slice(0, 80) || "image";
-  return `${stem}-${createHash("sha256").update(url.href).digest("hex").slice(0, 12)}${suffix}`;
+  return `${stem}-url-${createHash("sha256").update(url.href).digest("hex").slice(0, 12)}${suffix}`;
 }
 
 function hasControlCharacter(text: string): boolean {

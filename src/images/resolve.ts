@@ -1,4 +1,5 @@
 /** From what a user wrote to an image that can be used. */
+import { nearest } from "../config/nearest.ts";
 import { catalogue } from "./catalogue.ts";
 import { formatChecksum, parseChecksum } from "./checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
@@ -39,9 +40,14 @@ export async function resolveImage(
   if (named !== undefined) return await resolveNamed(context, named, options);
   const file = await findFirst(context.searchFolders, exactly(parsed.name));
   if (file !== undefined) return await resolvePath(context, file.path, { reference, architecture });
+  const names = [...catalogue, ...(await context.index.read()).names].map(({ name }) => name);
+  const near = nearest(parsed.name, names);
   throw new ImageNotFoundError(
     reference,
     `the catalogue has ${catalogue.map(({ name }) => name).join(", ")}; no image was added under that name, and no search folder has such a file`,
+    near === undefined
+      ? undefined
+      : `did you mean ${near}? All that can be had by name: heyvm images supported`,
   );
 }
 
@@ -62,7 +68,12 @@ export async function resolveNamed(
   if (named.checksum !== undefined) {
     // What can't be read can't be hashed, and says so better here.
     await inspectImageFile(source.path);
-    await verifyFile(context, source.path, { ...options, architecture, checksum: named.checksum });
+    await verifyFile(context, source.path, {
+      ...options,
+      reference: name,
+      architecture,
+      checksum: named.checksum,
+    });
   }
   return await toStoredImage(source.path, await context.index.read(), label);
 }
@@ -82,7 +93,8 @@ async function resolveOrigin(
   const path = found?.path ?? (await fetchImage(context, origin, mode, work));
   if (origin.kind === "url" && origin.checksum !== undefined) {
     const checksum = formatChecksum(origin.checksum);
-    await verifyFile(context, path, { ...work, architecture: origin.architecture, checksum });
+    const { reference, architecture } = origin;
+    await verifyFile(context, path, { ...work, reference, architecture, checksum });
   }
   try {
     return await toStoredImage(path, await context.index.read(), label);
@@ -105,22 +117,24 @@ async function resolvePath(
 export async function verifyFile(
   context: StoreContext,
   path: string,
-  options: ResolveOptions & { architecture: Architecture; checksum: string },
+  options: ResolveOptions & { reference: string; architecture: Architecture; checksum: string },
 ): Promise<void> {
   const { algorithm, hex } = parseChecksum(options.checksum);
   const stamp = await stampOfFile(path);
   if (stamp === undefined) return;
   const record = recordOf(await context.index.read(), path, stamp);
   if (record?.verified === true && record.digest === `${algorithm}:${hex}`) return;
-  const { signal, onProgress } = options;
+  const { reference, signal, onProgress } = options;
   const totalBytes = stamp.sizeBytes;
   const actual = await hashFile(path, algorithm, {
     signal,
-    onProgress: (doneBytes) => onProgress?.({ phase: "verify", reference: path, doneBytes, totalBytes }),
+    onProgress: (doneBytes) => onProgress?.({ phase: "verify", reference, doneBytes, totalBytes }),
   });
   if (actual.hex !== hex) {
     const sums = { algorithm, expected: hex, actual: actual.hex, source: "the given checksum" };
-    throw new ImageChecksumMismatchError(path, sums);
+    const hint =
+      "compare the given checksum with the publisher's, and the file's size with what it should be";
+    throw new ImageChecksumMismatchError(path, sums, hint);
   }
   await context.index.change(signal, (index) => {
     const { architecture } = options;

@@ -5,6 +5,7 @@ import type { ImageInfo, SupportedImage } from "../../sdk/index.ts";
 import { parseImage, parseImageSource } from "../arguments/image.ts";
 import { confirm } from "../confirm.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
+import { define as definePull } from "./pull.ts";
 import { printImage, withProgress } from "../with-progress.ts";
 import { printable } from "../output/text.ts";
 
@@ -12,6 +13,9 @@ export function define(command: Command): void {
   command.usage("<command>").helpCommand(false);
   defineList(command.command("list").alias("ls").description("list the images on this machine"));
   defineSupported(command.command("supported").description("list the images that can be had by name"));
+  definePull(
+    command.command("pull").description("download an image and verify it (the same as `heyvm pull`)"),
+  );
   defineAdd(command.command("add").description("give a name to an image of your own"));
   defineRemove(command.command("rm").alias("remove").description("remove images"));
   definePrune(command.command("prune").description("remove images that nobody uses"));

@@ -18,7 +18,9 @@ Example:
   heyvm pull debian:12`,
     )
     .action(async (image: string, flags: { force?: boolean }) => {
-      const invocation = createInvocation(command);
+      const invocation = createInvocation(command, {
+        stopping: "stopping; the next pull goes on with what came so far; once more to leave at once",
+      });
       const { images } = await invocation.connect();
       printImage(
         invocation,
