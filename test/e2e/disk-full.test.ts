@@ -1,5 +1,5 @@
 /** A host whose disk has no room: for the image, for preparing a disk from it, for a sandbox. */
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 
@@ -22,7 +22,8 @@ test("a full disk fails a download and a create with that reason, and leaves not
   expect((await readdir(folder)).filter((name) => name.endsWith(".qcow2"))).toEqual([]);
 
   // Room for the image, and next to none for what a first boot writes.
-  await disk.resize(325);
+  const { size } = await stat(await guestImage());
+  await disk.resize(Math.ceil(size / 1024 ** 2) + 4);
   await succeed(host, "pull", "debian:12");
   await host.leavesNothing(async () => {
     await expectFailure(host, ["create", "--image", "debian:12"], 1, "no space", "heyvm prune");

@@ -122,9 +122,9 @@ export function commandSuite(subject: () => Subject): void {
       const child = host.spawn(host.heyvmCommand("exec", box, "--", "sh", "-c", "echo ready; sleep 7654"));
       if (child.stdout === null) throw new Error("a child without pipes");
       await once(child.stdout, "data");
-      const [client] = (await host.run(["pgrep", "-f", "exec box -- sh -c echo ready"])).stdout.split("\n");
-      expect(client).toBeTruthy();
-      await host.run(["kill", "-KILL", String(client)]);
+      // The client's own command line, not that of whatever starts it for this test.
+      const pattern = `^[^ ]*node [^ ]+ exec ${box} -- sh -c echo ready`;
+      expect(await host.run(["pkill", "-KILL", "-f", pattern])).toMatchObject({ code: 0 });
       await once(child, "close");
       const script = "for i in $(seq 100); do pgrep -f 'sleep [7]654' || exit 0; sleep 0.1; done; exit 1";
       await inGuest(subject(), script);
