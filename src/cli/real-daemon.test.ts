@@ -61,6 +61,14 @@ describe("with a real daemon", () => {
     expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
   });
 
+  test("a setting for images that the daemon does not know of is told of", async () => {
+    const env = { ...options().env, HEYVM_MIRROR_DEBIAN: "http://127.0.0.1:9" };
+    const told = await runCli(["images", "list", "--format", "json"], { ...options(), env });
+    expect(told).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^\[/) });
+    expect(told.stderr).toMatch(/mirrors.debian \(HEYVM_MIRROR_DEBIAN\).*kill \d+/);
+    expect((await heyvm("images", "list")).stderr).not.toContain("note:");
+  });
+
   test("run leaves nothing, and its exit code is the command's", async () => {
     const result = await heyvm("run", "--env", "GREETING=hi", "--", "sh", "-c", "echo $GREETING; exit 3");
     expect(result).toMatchObject({ exitCode: 3, stdout: "hi\n" });
@@ -70,9 +78,11 @@ describe("with a real daemon", () => {
   test("when Ctrl-C during create has left, nothing is left of the sandbox", async () => {
     const child = spawnCli(["create", "--setup-hook", "sleep 60"], options());
     let stderr = "";
+    let interrupted = false;
     child.stderr?.on("data", (chunk: Buffer) => {
       stderr += chunk.toString();
-      if (stderr.includes("Waiting for the guest")) child.kill("SIGINT");
+      // Once: a second one would leave without waiting for the undo.
+      if (stderr.includes("Waiting for the guest") && !interrupted) interrupted = child.kill("SIGINT");
     });
     await once(child, "close");
     expect(child.exitCode).toBe(130);

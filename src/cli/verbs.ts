@@ -91,7 +91,7 @@ export const verbs: readonly Verb[] = [
   {
     name: "doctor",
     group: machine,
-    summary: "look for what is missing, and what mends it (also: system)",
+    summary: "look for what is missing, and what mends it",
     load: () => import("./commands/doctor.ts"),
   },
   {

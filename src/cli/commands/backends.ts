@@ -30,6 +30,11 @@ export function define(command: Command): void {
       ],
       backends,
     );
-    for (const { name, hint } of backends) if (hint !== undefined) invocation.note(`${name}: ${hint}`);
+    const usable = backends.filter(({ available }) => available);
+    for (const { name, hint, available, default: isDefault } of backends) {
+      // Where others do, nobody has to mend the ones that don't.
+      if (available || (!isDefault && usable.length > 0) || hint === undefined) continue;
+      invocation.note(`${invocation.errorStyle.cyan("hint:")} ${name}: ${hint}`);
+    }
   });
 }

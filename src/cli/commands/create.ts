@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 
+import { connectForImages } from "../connect-for-images.ts";
 import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-options.ts";
 import { createWithProgress } from "../create-with-progress.ts";
 import { createInvocation } from "../invocation.ts";
@@ -21,7 +22,7 @@ Ctrl-C undoes what was begun.`,
     .action(async (flags: CreateFlags & { printId?: boolean }) => {
       const invocation = createInvocation(command);
       const options = await toCreateOptions(flags, invocation);
-      const heyvm = await invocation.connect();
+      const heyvm = await connectForImages(invocation);
       const sandbox = await createWithProgress(invocation, heyvm, options);
       if (flags.printId === true) invocation.print(sandbox.id);
       else if (invocation.json) invocation.printJson(sandbox);

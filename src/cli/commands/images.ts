@@ -4,6 +4,7 @@ import { formatSize } from "../../config/size.ts";
 import type { ImageInfo, SupportedImage } from "../../sdk/index.ts";
 import { parseImage, parseImageSource } from "../arguments/image.ts";
 import { confirm } from "../confirm.ts";
+import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import { define as definePull } from "./pull.ts";
 import { printImage, withProgress } from "../with-progress.ts";
@@ -24,7 +25,7 @@ export function define(command: Command): void {
 function defineList(command: Command): void {
   command.action(async () => {
     const invocation = createInvocation(command);
-    const images = await (await invocation.connect()).images.list({ signal: invocation.signal });
+    const images = await (await connectForImages(invocation)).images.list({ signal: invocation.signal });
     if (invocation.json) invocation.printJson(images);
     else if (images.length === 0) invocation.note("no images yet; get one: heyvm pull debian:12");
     else {
@@ -46,7 +47,7 @@ function defineList(command: Command): void {
 function defineSupported(command: Command): void {
   command.action(async () => {
     const invocation = createInvocation(command);
-    const images = await (await invocation.connect()).images.supported({ signal: invocation.signal });
+    const images = await (await connectForImages(invocation)).images.supported({ signal: invocation.signal });
     if (invocation.json) {
       invocation.printJson(images);
       return;
@@ -70,7 +71,7 @@ function defineAdd(command: Command): void {
     .addOption(new Option("--checksum <checksum>", "what it must have: sha256:… or sha512:…"))
     .action(async (name: string, source: string, flags: { checksum?: string }) => {
       const invocation = createInvocation(command);
-      const { images } = await invocation.connect();
+      const { images } = await connectForImages(invocation);
       const image = await withProgress(invocation, (options) =>
         images.add(name, source, { ...options, ...flags }),
       );

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 
 import { parseImage } from "../arguments/image.ts";
+import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation } from "../invocation.ts";
 import { printImage, withProgress } from "../with-progress.ts";
 
@@ -21,7 +22,7 @@ Example:
       const invocation = createInvocation(command, {
         stopping: "stopping; the next pull goes on with what came so far; once more to leave at once",
       });
-      const { images } = await invocation.connect();
+      const { images } = await connectForImages(invocation);
       printImage(
         invocation,
         await withProgress(invocation, (options) => images.pull(image, { ...options, ...flags })),

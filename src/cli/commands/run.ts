@@ -5,6 +5,7 @@ import { addCommandOptions, attachOptionsOf, type CommandFlags } from "../comman
 import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-options.ts";
 import { createWithProgress } from "../create-with-progress.ts";
 import { setExitCode } from "../exit-code.ts";
+import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import type { OwnedSandbox } from "../../sdk/index.ts";
 import { UsageError } from "../usage-error.ts";
@@ -32,7 +33,7 @@ Examples:
         throw new UsageError("there is no command to run", "heyvm run [options] -- <command>");
       const invocation = createInvocation(command);
       const exitCode = await asCommandFailure(async () => {
-        const heyvm = await invocation.connect();
+        const heyvm = await connectForImages(invocation);
         const options = await toCreateOptions(flags, invocation);
         const sandbox = await createWithProgress(invocation, heyvm, options);
         await using _removed = {

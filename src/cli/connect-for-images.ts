@@ -1,0 +1,41 @@
+import { stat } from "node:fs/promises";
+
+import { statePaths } from "../config/paths.ts";
+import type { Heyvm } from "../sdk/index.ts";
+import type { Invocation } from "./invocation.ts";
+
+/** Settings that only the daemon uses, and reads when it starts. */
+const settingsOfDaemon = ["mirrors.debian", "mirrors.ubuntu", "mirrors.alpine", "image_folders"];
+const variables = /^HEYVM_(MIRROR_|IMAGE_FOLDERS$)/;
+
+/** Connects for work with images; tells of settings for them that the daemon has not, because it runs already. */
+export async function connectForImages(invocation: Invocation): Promise<Heyvm> {
+  const heyvm = await invocation.connect();
+  const { signal } = invocation;
+  const { pid, started_at: startedAt } = await heyvm.health({ signal });
+  const { settings: path } = statePaths();
+  const isSet = Object.keys(process.env).some((name) => variables.test(name));
+  if (!isSet && !(await isChangedSince(path, new Date(startedAt)))) return heyvm;
+  const { loadSettings } = await import("../config/settings.ts");
+  const [{ entries }, inForce] = await Promise.all([loadSettings({ path }), heyvm.config({ signal })]);
+  const unknown = entries.filter(({ key, value, source }) => {
+    if (source === "default" || !settingsOfDaemon.includes(key)) return false;
+    const theirs = inForce.settings.find((setting) => setting.key === key)?.value;
+    return JSON.stringify(theirs) !== JSON.stringify(value);
+  });
+  if (unknown.length > 0) {
+    const origins = unknown.map(({ key, origin }) => (origin === undefined ? key : `${key} (${origin})`));
+    invocation.note(
+      `${invocation.errorStyle.yellow("note:")} the daemon has run since before ${origins.join(", ")} was set, and does ` +
+        `not use it; the next command starts one that does after: kill ${pid}`,
+    );
+  }
+  return heyvm;
+}
+
+async function isChangedSince(path: string, time: Date): Promise<boolean> {
+  return stat(path).then(
+    ({ mtime }) => mtime > time,
+    () => false,
+  );
+}
