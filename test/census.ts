@@ -38,6 +38,8 @@ export const sharedOnPurpose: readonly RegExp[] = [
   /^home\/\.cache\/libvirt\//,
   /^home\/\.config\/libvirt\/(?!qemu\/[^/]+\.xml$)/,
   /^run\/libvirt\//,
+  // Started with a session's first machine; it leaves by itself.
+  /^\/usr\/sbin\/virtlogd --timeout=\d+$/,
   /^home\/\.cache\/(node|npm)\//,
 ];
 

@@ -8,7 +8,7 @@ import { debianFiles, type Publisher, startPublisher } from "../fixtures/publish
 import { commandSuite } from "./suites/commands.ts";
 import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
-import { makeMountedFolders, mountSuite } from "./suites/mounts.ts";
+import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { inGuest, type Subject, succeed } from "./suites/subject.ts";
 import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
@@ -86,6 +86,7 @@ describe("a node sandbox with two mounts, hooks and a start command", () => {
   });
   afterAll(async () => {
     await succeed(host, "rm", "--yes", "web");
+    await removeMountedFolders(host);
   });
 
   test("has the size, environment and working directory that were asked for", async () => {

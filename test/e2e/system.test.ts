@@ -6,9 +6,8 @@ import type { TestHost } from "../fixtures/host.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { createSystemHost } from "../fixtures/system-host.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
-import { makeMountedFolders, mountSuite } from "./suites/mounts.ts";
+import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { type Subject, succeed } from "./suites/subject.ts";
-import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
 let publisher: Publisher;
 let host: TestHost;
@@ -36,11 +35,10 @@ describe("a sandbox under qemu:///system", () => {
   });
   afterAll(async () => {
     await succeed(host, "rm", "--yes", "sys");
+    await removeMountedFolders(host);
     await succeed(host, "prune", "--everything");
   });
 
-  pythonSuite(subject);
-  nodeSuite(subject);
   mountSuite(subject);
   lifecycleSuite(subject);
 });

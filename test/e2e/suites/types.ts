@@ -4,9 +4,8 @@ import { inGuest, type Subject } from "./subject.ts";
 
 export function pythonSuite(subject: () => Subject): void {
   test("python3, pip and venv work", async () => {
-    const script = `cd /tmp && python3 -m venv env && env/bin/pip --version && env/bin/python -c 'print(6 * 7)'
-      python3 -m pip --version`;
-    expect(await inGuest(subject(), script)).toMatch(/^pip .*\n42\npip .*\n$/);
+    const script = `cd /tmp && python3 -m venv env && env/bin/pip --version && env/bin/python -c 'print(6 * 7)'`;
+    expect(await inGuest(subject(), script)).toMatch(/^pip .*\n42\n$/);
   });
 }
 
