@@ -38,14 +38,19 @@ export async function fetchImage(
 ): Promise<string> {
   const key = keyOf(origin);
   const checksum = origin.kind === "url" ? (origin.checksum?.hex ?? "") : "";
-  return await context.shared.run(`${mode} ${key} ${checksum}`, work, async (shared) => {
-    try {
-      await mkdir(context.downloadFolder, { recursive: true });
-      return await fetchLocked(context, origin, mode, shared);
-    } catch (error) {
-      throw folderError(error, context.downloadFolder);
-    }
-  });
+  const { signal, onProgress = ignore } = work;
+  return await context.shared.run(
+    `${mode} ${key} ${checksum}`,
+    { signal, onNews: onProgress },
+    async (signal, tell) => {
+      try {
+        await mkdir(context.downloadFolder, { recursive: true });
+        return await fetchLocked(context, origin, mode, { signal, onProgress: tell });
+      } catch (error) {
+        throw folderError(error, context.downloadFolder);
+      }
+    },
+  );
 }
 
 async function fetchLocked(
@@ -171,3 +176,5 @@ function folderError(error: unknown, folder: string): unknown {
     code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST";
   return isFolders ? new ImageFolderError(folder, error) : error;
 }
+
+function ignore(): void {}

@@ -1,12 +1,12 @@
 /** What the store's use cases share. */
 import { join } from "node:path";
 
+import type { SharedWork } from "../config/shared-work.ts";
 import type { CatalogueEntry } from "./catalogue.ts";
 import { fingerprintOfStamp, inspectImageFile } from "./image-file.ts";
 import type { Architecture } from "./image.ts";
 import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
-import type { SharedWork } from "./shared-work.ts";
-import type { DownloadTimeouts, Publisher, StoredImage } from "./types.ts";
+import type { DownloadTimeouts, ImageProgress, Publisher, StoredImage } from "./types.ts";
 
 export interface StoreContext {
   searchFolders: readonly string[];
@@ -15,7 +15,7 @@ export interface StoreContext {
   index: IndexFile;
   mirrors: Partial<Record<Publisher, string>>;
   timeouts: DownloadTimeouts;
-  shared: SharedWork<string>;
+  shared: SharedWork<string, ImageProgress>;
 }
 
 /** How an image is called in answers. */

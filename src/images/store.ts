@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 
+import { createSharedWork } from "../config/shared-work.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import { addImage } from "./add.ts";
 import { openIndex } from "./index-file.ts";
@@ -7,7 +8,6 @@ import { listImages, listSupported } from "./list.ts";
 import { pruneImages } from "./prune.ts";
 import { removeImage } from "./remove.ts";
 import { resolveImage } from "./resolve.ts";
-import { createSharedWork } from "./shared-work.ts";
 import type { StoreContext } from "./store-context.ts";
 import type { DownloadTimeouts, ImageStore, ImageStoreOptions } from "./types.ts";
 
@@ -33,7 +33,7 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
     index: openIndex(options.indexPath),
     mirrors: options.mirrors ?? {},
     timeouts: { ...defaultTimeouts, ...options.timeouts },
-    shared: createSharedWork<string>(),
+    shared: createSharedWork("the download"),
   };
   return {
     resolve: async (reference, resolveOptions) => await resolveImage(context, reference, resolveOptions),

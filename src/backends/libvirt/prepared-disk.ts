@@ -4,8 +4,9 @@
  */
 import { createHash } from "node:crypto";
 
+import { createSharedWork } from "../../config/shared-work.ts";
 import type { Image } from "../../images/image.ts";
-import type { MachineContext, SandboxType } from "../backend.ts";
+import type { MachineContext, MachineStep, SandboxType } from "../backend.ts";
 import { type GuestFile, guestFiles } from "./guest-files.ts";
 import { installRuntimeScript, networkScript, probeScripts, settleScript } from "./guest-scripts.ts";
 import type { LibvirtHost } from "./host.ts";
@@ -14,7 +15,6 @@ import { machineNames, newBuild, sharedDiskName, shortHash } from "./names.ts";
 import { type PreparationOptions, prepareGuest } from "./preparation.ts";
 import { markOfThisProcess } from "./process-mark.ts";
 import { sandboxTypes } from "./provided-types.ts";
-import { createSharedWork } from "./shared-work.ts";
 import { findSharedDisk, publishSharedDisk } from "./shared-disk.ts";
 import { createTurns } from "./turns.ts";
 
@@ -31,7 +31,7 @@ export function createPreparedDisks(
   options: PreparationOptions,
   makeGuest: typeof prepareGuest = prepareGuest,
 ): PreparedDisks {
-  const shared = createSharedWork<string>();
+  const shared = createSharedWork<string, MachineStep>("the preparation");
   /** Of an image, one type at a time: what comes out may do for the next. */
   const turns = createTurns();
   const building = new Set<string>();
@@ -98,8 +98,8 @@ export function createPreparedDisks(
     building,
     async ensure(image, type, context) {
       const files = await guestFiles();
-      return shared.run(diskKey(image, files, type), context, async (context) => {
-        const { signal, onStep } = context;
+      const caller = { signal: context.signal, onNews: context.onStep };
+      return shared.run(diskKey(image, files, type), caller, async (signal, onStep) => {
         const existing = await find(image, files, type, signal);
         if (existing !== undefined) return existing;
         const what = `preparing ${image.reference} for ${type}`;
@@ -108,7 +108,10 @@ export function createPreparedDisks(
         if (waits) onStep({ ...step, state: "started" });
         return turns.run(image.fingerprint, what, signal, async () => {
           if (waits) onStep({ ...step, state: "done" });
-          return (await find(image, files, type, signal)) ?? (await prepare(image, type, files, context));
+          return (
+            (await find(image, files, type, signal)) ??
+            (await prepare(image, type, files, { signal, onStep }))
+          );
         });
       });
     },
