@@ -1,10 +1,10 @@
 import { type Command, Option } from "commander";
 
 import type { ServeOptions } from "../../api/daemon.ts";
-
-import { portOption } from "../arguments/port.ts";
+import { statePaths } from "../../config/paths.ts";
 import { HeyvmError } from "../../errors/index.ts";
-import { createInvocation } from "../invocation.ts";
+import { portOption } from "../arguments/port.ts";
+import { createInvocation, type Invocation } from "../invocation.ts";
 
 interface ServeFlags {
   api?: boolean;
@@ -30,7 +30,8 @@ Other commands start it by themselves when it is needed. Sandboxes outlive it.
 
 Examples:
   heyvm serve
-  heyvm serve --api --port 3000`,
+  heyvm serve --api --port 3000
+  curl -H "Authorization: Bearer $(cat ~/.heyo/token)" http://127.0.0.1:3000/sandboxes`,
     )
     .action(async (flags: ServeFlags) => await serve(command, flags));
 }
@@ -60,13 +61,35 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
           return;
         }
         invocation.print(`listening on ${info.socket_path}`);
-        if (info.url !== undefined) invocation.print(`listening on ${info.url}`);
+        if (info.url === undefined) return;
+        invocation.print(`listening on ${info.url}`);
+        invocation.print(`a request there needs the token in ${statePaths().apiToken}`);
+        if (!isLoopback(new URL(info.url).hostname)) {
+          invocation.note(
+            `${invocation.errorStyle.yellow("warning:")} this address can be reached from outside, and nothing on it is ` +
+              "encrypted, the token included: put a TLS proxy in front, or use ssh -L",
+          );
+        }
       },
     };
     await runDaemon(options, daemonParts);
   } catch (error) {
     // Several commands have started a daemon at the same time, and this one came second: the first serves them all.
-    if (flags.idle === true && error instanceof HeyvmError && error.code === "wrong_state") return;
-    throw error;
+    const isSecond = error instanceof HeyvmError && error.code === "wrong_state";
+    if (isSecond && flags.idle === true) return;
+    throw isSecond && flags.api === true ? await withPid(invocation, error) : error;
   }
+}
+
+/** Who wants TCP is not helped by a daemon that has only its socket. */
+async function withPid(invocation: Invocation, error: HeyvmError): Promise<HeyvmError> {
+  const heyvm = await invocation.connect({ autostart: false }).catch(() => undefined);
+  const health = await heyvm?.health({ signal: invocation.signal }).catch(() => undefined);
+  if (health === undefined) return error;
+  const hint = `end that one first, sandboxes go on without it: kill ${health.pid}`;
+  return new HeyvmError(error.code, error.message, { hint, details: error.details, cause: error });
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
 }
