@@ -54,8 +54,8 @@ respawn_delay=1
 respawn_max=0
 
 depend() {
-  need localmount
-  after bootmisc modules
+  # Not "need": Debian's OpenRC mounts by a script of another name.
+  after localmount bootmisc modules
 }
 
 start_pre() {
