@@ -37,10 +37,13 @@ export interface Invocation {
   progress(): Progress;
 }
 
-/** `stopping` is what the user is told at the first Ctrl-C. */
+/** For commands whose work the daemon undoes when they are interrupted. */
+export const undone = { stopping: "stopping, and undoing what was begun; once more to leave at once" };
+
+/** `stopping` is what the user is told at the first Ctrl-C; nothing when it is empty. */
 export function createInvocation(
   command: Command,
-  { stopping = "stopping, and undoing what was begun; once more to leave at once" } = {},
+  { stopping = "stopping; once more to leave at once" } = {},
 ): Invocation {
   const options = command.optsWithGlobals<GlobalOptions>();
   const { stdout, stderr } = process;
@@ -55,7 +58,7 @@ export function createInvocation(
     else shown.note(line);
   };
   const interruption = listenForInterruption(() => {
-    if (stderr.isTTY) note(errorStyle.dim(stopping));
+    if (stderr.isTTY && stopping !== "") note(errorStyle.dim(stopping));
   });
   return {
     json,

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { connectForImages } from "../connect-for-images.ts";
 import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-options.ts";
 import { createWithProgress } from "../create-with-progress.ts";
-import { createInvocation } from "../invocation.ts";
+import { createInvocation, undone } from "../invocation.ts";
 
 export function define(command: Command): void {
   addCreateOptions(command)
@@ -20,7 +20,7 @@ Examples:
 Ctrl-C undoes what was begun.`,
     )
     .action(async (flags: CreateFlags & { printId?: boolean }) => {
-      const invocation = createInvocation(command);
+      const invocation = createInvocation(command, undone);
       const options = await toCreateOptions(flags, invocation);
       const heyvm = await connectForImages(invocation);
       const sandbox = await createWithProgress(invocation, heyvm, options);

@@ -11,7 +11,7 @@ import { printImage, withProgress } from "../with-progress.ts";
 import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {
-  command.usage("<command>").helpCommand(false);
+  command.usage("<command>").helpCommand(false).addHelpText("after", examples);
   defineList(command.command("list").alias("ls").description("list the images on this machine"));
   defineSupported(command.command("supported").description("list the images that can be had by name"));
   definePull(
@@ -21,6 +21,13 @@ export function define(command: Command): void {
   defineRemove(command.command("rm").alias("remove").description("remove images"));
   definePrune(command.command("prune").description("remove images that nobody uses"));
 }
+
+const examples = `
+Examples:
+  heyvm images supported
+  heyvm images pull debian:12
+  heyvm images add mine ./disk.qcow2
+  heyvm images rm mine`;
 
 function defineList(command: Command): void {
   command.action(async () => {

@@ -2,6 +2,8 @@ import { type Command, Option } from "commander";
 
 import type { LogEntry } from "../../sdk/index.ts";
 import { numberOption } from "../arguments/number.ts";
+import { setExitCode } from "../exit-code.ts";
+import { exitCodeOfSignal } from "../interruption.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import { printable } from "../output/text.ts";
 
@@ -18,7 +20,12 @@ export function define(command: Command): void {
   command
     .argument("<id>", "sandbox")
     .addOption(new Option("-f, --follow", "go on as lines come"))
-    .addOption(numberOption("-n, --tail <lines>", "only the newest lines", { minimum: 0, examples: ["100"] }))
+    .addOption(
+      numberOption("-n, --tail <lines>", "only the newest lines of each source", {
+        minimum: 0,
+        examples: ["100"],
+      }),
+    )
     .addOption(
       new Option("--source <source>", "only the start command's outputs or the console").choices([
         "stdout",
@@ -28,7 +35,7 @@ export function define(command: Command): void {
     )
     .addOption(new Option("-t, --timestamps", "show when each line came"))
     .action(async (id: string, flags: LogFlags) => {
-      const invocation = createInvocation(command);
+      const invocation = createInvocation(command, { stopping: "" });
       const { signal } = invocation;
       const heyvm = await invocation.connect();
       const sandbox = await heyvm.sandboxes.get(id, { signal });
@@ -38,6 +45,8 @@ export function define(command: Command): void {
       if (flags.follow === true) {
         for await (const entry of sandbox.followLogs({ backlog: flags.tail ?? defaultBacklog, signal }))
           show(entry);
+        const signalName = invocation.interruption.received();
+        if (signalName !== undefined) setExitCode(exitCodeOfSignal(signalName));
       } else {
         const limit = flags.tail === undefined ? {} : { limit: flags.tail };
         for (const entry of await sandbox.logs({ signal, ...limit })) show(entry);

@@ -6,7 +6,7 @@ import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-o
 import { createWithProgress } from "../create-with-progress.ts";
 import { setExitCode } from "../exit-code.ts";
 import { connectForImages } from "../connect-for-images.ts";
-import { createInvocation, type Invocation } from "../invocation.ts";
+import { createInvocation, type Invocation, undone } from "../invocation.ts";
 import type { OwnedSandbox } from "../../sdk/index.ts";
 import { UsageError } from "../usage-error.ts";
 
@@ -31,7 +31,7 @@ Examples:
       const [program, ...args] = words;
       if (program === undefined)
         throw new UsageError("there is no command to run", "heyvm run [options] -- <command>");
-      const invocation = createInvocation(command);
+      const invocation = createInvocation(command, undone);
       const exitCode = await asCommandFailure(async () => {
         const heyvm = await connectForImages(invocation);
         const options = await toCreateOptions(flags, invocation);

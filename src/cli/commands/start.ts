@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 
-import { createInvocation } from "../invocation.ts";
+import { createInvocation, undone } from "../invocation.ts";
 import { forEachWithProgress } from "../each-with-progress.ts";
 
 export function define(command: Command): void {
   command.argument("<id...>", "sandboxes").action(async (ids: string[]) => {
-    const invocation = createInvocation(command);
+    const invocation = createInvocation(command, undone);
     await forEachWithProgress(invocation, ids, "started", (sandbox, options) => sandbox.start(options));
   });
 }

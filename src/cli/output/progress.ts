@@ -65,8 +65,8 @@ export function createProgress(target: ProgressTarget): Progress {
         // Its parts have told what it did, and how long each took.
         if (!track.hasParts || track.announced) end(track, style.green("✓"), step.elapsedMs - track.beganMs);
       }
-      // How far it is, the timer shows: chunks of a fast download come more often than anybody reads.
-      if (step.state !== "progress") tick();
+      // What follows the first measure, the timer shows: chunks come more often than anybody reads.
+      if (step.state !== "progress" || track.samples.length <= 1) tick();
     },
     onWarning(message) {
       lines.permanent(`${style.yellow("warning:")} ${printable(message)}`);
