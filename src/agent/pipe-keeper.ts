@@ -117,12 +117,16 @@ function refuseErrors(reply: GuestObject): void {
   throw new GuestMisbehavedError(`it refused the hello with ${code}: ${message}`);
 }
 
+function isTimeout(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === "TimeoutError";
+}
+
 function givenUp(signal: AbortSignal, lastFailure: unknown): Error {
   const reason: unknown = signal.reason;
   if (reason instanceof AbortedError) return reason;
-  const why = lastFailure === undefined ? "" : ` (last: ${messageOf(lastFailure)})`;
-  const said = reason instanceof Error ? reason.message : "given up";
-  return new GuestUnresponsiveError(`the guest's agent did not answer: ${said}${why}`, {
+  const why = lastFailure === undefined || isTimeout(lastFailure) ? "" : ` (last: ${messageOf(lastFailure)})`;
+  const said = isTimeout(reason) ? "in time" : `(${reason instanceof Error ? reason.message : "given up"})`;
+  return new GuestUnresponsiveError(`the guest's agent did not answer ${said}${why}`, {
     cause: lastFailure,
   });
 }

@@ -9,12 +9,8 @@ import { inStep, type Progress } from "./progress.ts";
 import { publishPorts } from "./ports.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { collectOutput } from "./output.ts";
-
-/** Outputs of a start command, in the guest. */
-export const startLogPaths = {
-  stdout: "/var/log/heyvm-start.log",
-  stderr: "/var/log/heyvm-start.err.log",
-} as const;
+import { startLogPaths } from "./logs.ts";
+import { waitForAgent } from "./wait-for-agent.ts";
 
 const shell = "/bin/sh";
 /** A hook may install packages under emulation. */
@@ -46,7 +42,7 @@ export async function setUpGuest(
   const agent = await inStep(
     progress,
     { id: "agent", title: "Waiting for the guest" },
-    async () => await sandbox.session.get(signal),
+    async () => await waitForAgent(context, sandbox, signal),
   );
   await inStep(progress, { id: "guest", title: "Setting up the guest" }, async () => {
     await identify(agent, sandbox, isNew, signal);

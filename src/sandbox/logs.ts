@@ -1,9 +1,14 @@
 /** What a sandbox has said: its machine's console, and its start command's outputs. */
 import type { AgentSession, RunningCommand } from "../agent/types.ts";
-import { startLogPaths } from "./guest-setup.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
+
+/** Outputs of a start command, in the guest. */
+export const startLogPaths = {
+  stdout: "/var/log/heyvm-start.log",
+  stderr: "/var/log/heyvm-start.err.log",
+} as const;
 
 export type LogSource = "stdout" | "stderr" | "console";
 

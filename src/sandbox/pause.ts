@@ -18,7 +18,15 @@ export async function pauseSandbox(
     async () => {
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "pause")) return;
       const backend = await pausableBackend(context, sandbox);
-      await backend.pause(sandbox.record.id, signal);
+      const agent = sandbox.session.current();
+      // From here on a silent agent is no dead one.
+      agent?.hold();
+      try {
+        await backend.pause(sandbox.record.id, signal);
+      } catch (error) {
+        agent?.release();
+        throw error;
+      }
       await change(context, sandbox, { status: "paused" });
     },
     signal,
