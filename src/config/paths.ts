@@ -14,8 +14,6 @@ export interface StatePaths {
   settings: string;
   /** Tells clients where the running daemon is: `{pid, socket_path, version, started_at}`. */
   daemonInfo: string;
-  /** Held by the one daemon of this state folder for as long as it lives. */
-  daemonLock: string;
   daemonSocket: string;
   daemonLog: string;
   /** The log before this one; older ones are gone. */
@@ -35,7 +33,6 @@ export function statePaths(root: string = stateFolder()): StatePaths {
     root,
     settings: join(root, "settings.json"),
     daemonInfo: join(root, "daemon.json"),
-    daemonLock: join(root, "daemon.lock"),
     daemonSocket: join(root, "heyvm.sock"),
     daemonLog: join(root, "daemon.log"),
     daemonLogPrevious: join(root, "daemon.log.1"),

@@ -1,6 +1,7 @@
 /** Gets an image from its server into the download folder, once for all who want it. */
 import { mkdir } from "node:fs/promises";
 
+import { lockForProcess } from "../config/process-lock.ts";
 import { DiskFullError, errnoOf } from "../errors/index.ts";
 import { type Checksum, formatChecksum } from "./checksum.ts";
 import { download } from "./download.ts";
@@ -13,7 +14,6 @@ import { stampOfFile } from "./image-file.ts";
 import { putRecord, recordOf, stampText } from "./index-file.ts";
 import type { ImageOrigin } from "./origin.ts";
 import { place } from "./place.ts";
-import { lockForProcess } from "./process-lock.ts";
 import { askPublisher, publisherSubject } from "./publisher.ts";
 import { redactUrl } from "./reference.ts";
 import { downloadKey, partialPathOf, type StoreContext } from "./store-context.ts";

@@ -5,10 +5,10 @@ import { dirname } from "node:path";
 import { z } from "zod";
 
 import { writeFileAtomic } from "../config/atomic-file.ts";
+import { lockForProcess } from "../config/process-lock.ts";
 import { errnoOf } from "../errors/index.ts";
 import { ImageIndexDamagedError } from "./errors.ts";
 import type { FileStamp } from "./image-file.ts";
-import { lockForProcess } from "./process-lock.ts";
 
 const architectureSchema = z.enum(["x86_64", "aarch64"]);
 

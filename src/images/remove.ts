@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 
 import { formatSize } from "../config/size.ts";
+import { tryLockForProcess } from "../config/process-lock.ts";
 import { findInCatalogue } from "./catalogue.ts";
 import { ImageInUseError, ImageNotFoundError } from "./errors.ts";
 import { findAll, findFirst } from "./folders.ts";
@@ -11,7 +12,6 @@ import { fingerprintOfStamp, stampOfFile } from "./image-file.ts";
 import { dropRecord, type ImageIndex, recordOf } from "./index-file.ts";
 import { pathOfName } from "./list.ts";
 import { removePartial } from "./partial-file.ts";
-import { tryLockForProcess } from "./process-lock.ts";
 import { parseReference } from "./reference.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
 import { downloadKey, hostArchitecture, partialPathOf, type StoreContext } from "./store-context.ts";
