@@ -18,7 +18,7 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 export function formatMs(ms: number): string {
-  return ms >= 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(1)} ms`;
+  return ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(1)} ms`;
 }
 
 /** Prints rows with aligned columns, the first row being the heading. */

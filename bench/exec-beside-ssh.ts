@@ -1,0 +1,57 @@
+/**
+ * `true` in a guest: through heyvm, from a program and from the command line, beside ssh into the same guest.
+ *
+ *     npx tsx bench/exec-beside-ssh.ts [rounds] [--sandbox ID] [--image debian:12]
+ *
+ * The ways take turns within a round, so that a busy host hits them alike.
+ */
+import { Heyvm } from "../src/sdk/index.ts";
+import { openBenchSandbox } from "./bench-sandbox.ts";
+import { openGuestSsh } from "./guest-ssh.ts";
+import { heyvmCommand, run } from "./processes.ts";
+import { formatMs, median, percentile, printTable, timed } from "./statistics.ts";
+
+interface Way {
+  name: string;
+  work: () => Promise<unknown>;
+  samples: number[];
+}
+
+using heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message) });
+await using bench = await openBenchSandbox(heyvm);
+const { sandbox, positionals } = bench;
+const rounds = Number(positionals[0] ?? 30);
+await using ssh = await openGuestSsh(sandbox);
+const master = await ssh.openMaster();
+
+const throughSdk = way("heyvm, SDK: sandbox.exec", () => sandbox.exec("true", []));
+const throughCli = way("heyvm, CLI: heyvm exec", () => run(heyvmCommand("exec", sandbox.id, "--", "true")));
+const freshSsh = way("ssh, a connection each", () => run(["ssh", ...ssh.options, ssh.destination, "true"]));
+const sharedSsh = way("ssh, ControlMaster", () => run(["ssh", ...master, ssh.destination, "true"]));
+const cliAlone = way("a CLI that does nothing: heyvm --version", () => run(heyvmCommand("--version")));
+const sshAlone = way("an ssh that does nothing: ssh -V", () => run(["ssh", "-V"]));
+const ways = [throughSdk, throughCli, freshSsh, sharedSsh, cliAlone, sshAlone];
+
+// Whatever is done for the first time only.
+for (const { work } of ways) await work();
+for (let round = 0; round < rounds; round += 1) {
+  for (const { work, samples } of ways) samples.push(await timed(work));
+}
+
+const base = median(sharedSsh.samples);
+const freshBase = median(freshSsh.samples);
+console.log(`true in the guest, ${rounds} rounds`);
+printTable([
+  ["way", "median", "p95", "to ssh", "to ssh with ControlMaster"],
+  ...ways.map(({ name, samples }) => [
+    name,
+    formatMs(median(samples)),
+    formatMs(percentile(samples, 0.95)),
+    (median(samples) / freshBase).toFixed(2),
+    (median(samples) / base).toFixed(2),
+  ]),
+]);
+
+function way(name: string, work: () => Promise<unknown>): Way {
+  return { name, work, samples: [] };
+}
