@@ -1,7 +1,7 @@
 /** The files that a prepared disk gets: the agent, its service under either init system, and what runs at boot. */
 import { readFile } from "node:fs/promises";
 
-import { agentChannel } from "./names.ts";
+import { guestFolder as folder, launcher, openrcService, startScript, systemdUnit } from "./guest-service.ts";
 
 export interface GuestFile {
   path: string;
@@ -9,60 +9,8 @@ export interface GuestFile {
   content: string;
 }
 
-const folder = "/usr/local/lib/heyvm";
-
 /** Installs and starts the service; runs in the guest's first boot, long before cloud-init is done. */
 export const installScriptPath = `${folder}/install.sh`;
-
-const agentDevice = `/dev/virtio-ports/${agentChannel}`;
-
-/** `-I -S`: neither the environment nor site packages can change what the agent imports. */
-const agentCommand = `/usr/bin/python3 -IS ${folder}/agent.py --port ${agentDevice}`;
-
-const systemdUnit = `[Unit]
-Description=heyvm agent
-# As early as commands can run: not after basic.target, which waits for much that a sandbox does not need.
-DefaultDependencies=no
-BindsTo=dev-virtio\\x2dports-${agentChannel}.device
-After=dev-virtio\\x2dports-${agentChannel}.device local-fs.target systemd-tmpfiles-setup.service
-Conflicts=shutdown.target
-Before=shutdown.target
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Service]
-ExecStartPre=-${folder}/grow-root.sh
-ExecStart=${agentCommand}
-Environment=HOME=/root LANG=C.UTF-8
-Restart=always
-RestartSec=1
-# A command that runs out of memory must not take the agent with it.
-OOMPolicy=continue
-TasksMax=infinity
-Delegate=yes
-
-[Install]
-WantedBy=multi-user.target
-`;
-
-const openrcService = `#!/sbin/openrc-run
-description="heyvm agent"
-supervisor=supervise-daemon
-command=/usr/bin/python3
-command_args="-IS ${folder}/agent.py --port ${agentDevice}"
-respawn_delay=1
-respawn_max=0
-
-depend() {
-  # Not "need": Debian's OpenRC mounts by a script of another name.
-  after localmount bootmisc modules
-}
-
-start_pre() {
-  modprobe -q virtio_console || true
-  ${folder}/grow-root.sh || true
-}
-`;
 
 /** Makes the root file system as large as the disk. Without a change of the disk it ends without starting a program. */
 const growRootScript = `#!/bin/sh
@@ -139,7 +87,9 @@ export async function guestFiles(): Promise<GuestFile[]> {
   // The same depth from `src/` and from `dist/`.
   const agent = await readFile(new URL("../../../guest/agent.py", import.meta.url), "utf8");
   return [
-    { path: `${folder}/agent.py`, mode: 0o755, content: agent },
+    { path: `${folder}/heyvm_agent.py`, mode: 0o644, content: agent },
+    { path: `${folder}/agent.py`, mode: 0o644, content: launcher },
+    { path: `${folder}/start.sh`, mode: 0o755, content: startScript },
     { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },
     { path: installScriptPath, mode: 0o755, content: installScript },
     { path: "/etc/systemd/system/heyvm-agent.service", mode: 0o644, content: systemdUnit },

@@ -114,6 +114,8 @@ const unneededUnits = [
   "grub-common.service",
   "grub-initrd-fallback.service",
   "man-db.timer",
+  // For a graphics card, which no sandbox has.
+  "modprobe@drm.service",
   "ModemManager.service",
   "motd-news.timer",
   "multipathd.service",
@@ -133,6 +135,12 @@ const unneededUnits = [
   "update-notifier-download.timer",
 ];
 
+/**
+ * Drivers of what no sandbox has. They are loaded on sight of a chip that every QEMU machine has, or (cfg80211, the
+ * largest) because systemd-networkd asks for wireless cards. Nothing else keeps a user from loading them.
+ */
+const unneededModules = ["cfg80211", "iTCO_wdt", "pcspkr"];
+
 /** Turns a guest that was set up into one that clones can be made of. The last thing that runs in it. */
 export const settleScript = `set -eu
 # cloud-init has done its work; clones need no seed.
@@ -141,10 +149,19 @@ if [ -d /run/systemd/system ]; then
   for unit in ${unneededUnits.join(" ")}; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
   done
+  # Without host keys, which each clone makes for itself, an ssh server only fails, five times.
+  for server in ssh sshd; do
+    mkdir -p "/etc/systemd/system/$server.service.d"
+    printf '[Unit]\\nConditionPathExistsGlob=/etc/ssh/ssh_host_*_key\\n' > "/etc/systemd/system/$server.service.d/heyvm.conf"
+  done
 elif command -v rc-update > /dev/null; then
   for service in cloud-init-ds-identify cloud-init-local cloud-init cloud-config cloud-final cloud-init-hotplugd; do
     rc-update -a del "$service" > /dev/null 2>&1 || true
   done
+fi
+
+if [ -d /etc/modprobe.d ]; then
+  for module in ${unneededModules.join(" ")}; do echo "blacklist $module"; done > /etc/modprobe.d/heyvm.conf
 fi
 
 # Nobody sits before the boot menu.
