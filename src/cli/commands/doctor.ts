@@ -27,12 +27,12 @@ export function define(command: Command): void {
       const look = (): Promise<DoctorReport> =>
         heyvm.doctor({ backend: invocation.backend, uri: invocation.uri, signal: invocation.signal });
       let report = await look();
-      if (flags.fix === true) {
+      if (!invocation.json) printReport(invocation, report);
+      if (flags.fix === true && (await mend(invocation, report.checks, { yes: flags.yes === true }))) {
+        report = await look();
         if (!invocation.json) printReport(invocation, report);
-        if (await mend(invocation, report.checks, { yes: flags.yes === true })) report = await look();
       }
       if (invocation.json) invocation.printJson(report);
-      else printReport(invocation, report);
       if (report.verdict === "failure") setExitCode(failureExitCode);
     });
 }
@@ -53,6 +53,7 @@ function printReport(invocation: Invocation, report: DoctorReport): void {
 }
 
 function summary({ checks, verdict }: DoctorReport): string[] {
+  if (checks.length === 0) return ["there is nothing to check; what can run here: heyvm backends"];
   const count = (wanted: Check["verdict"]): number =>
     checks.filter((check) => check.verdict === wanted).length;
   const found = [
