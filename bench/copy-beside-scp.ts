@@ -40,7 +40,7 @@ try {
   await compare(sandbox, ssh, folder);
 } finally {
   await rm(folder, { recursive: true, force: true });
-  await sandbox.files.remove(guestPath);
+  await sandbox.exec("rm", ["-f", guestPath]);
 }
 
 async function compare(sandbox: Sandbox, ssh: GuestSsh, folder: string): Promise<void> {

@@ -43,7 +43,6 @@ done
 [ -n "$card" ] || { echo "the card did not appear" >&2; exit 1; }
 ip link set "$card" up && ip address replace 10.0.2.15/24 dev "$card" || exit
 ssh-keygen -A >/dev/null && mkdir -p /run/sshd && usermod -p '*' root || exit
-echo ready
 exec /usr/sbin/sshd -D -e -o UsePAM=no -o MaxStartups=100 -o PermitRootLogin=prohibit-password \\
   -o AuthorizedKeysFile=/run/heyvm-bench.pub
 `;
@@ -106,10 +105,16 @@ async function startSshd(sandbox: Sandbox, cleanup: Cleanup): Promise<void> {
     sshd.kill("SIGTERM");
     await sshd.exit;
   });
-  const said = sshd.stderr.setEncoding("utf8").take(20).toArray();
-  const ready = await Promise.race([once(sshd.stdout, "data").then(() => true), sshd.exit.then(() => false)]);
-  if (!ready) throw new Error(`sshd did not start in the guest: ${(await said).join("")}`);
   sshd.stdout.resume();
+  let said = "";
+  const listens = new Promise<boolean>((resolve) => {
+    sshd.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said = (said + text).slice(-2000);
+      if (said.includes("Server listening")) resolve(true);
+    });
+  });
+  const ready = await Promise.race([listens, sshd.exit.then(() => false)]);
+  if (!ready) throw new Error(`sshd did not start in the guest: ${said}`);
 }
 
 async function plugCard(sandbox: Sandbox, port: number, cleanup: Cleanup): Promise<void> {
