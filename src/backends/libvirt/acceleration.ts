@@ -3,7 +3,8 @@ import type { Architecture, Image } from "../../images/image.ts";
 import type { Accelerator } from "./domain-xml.ts";
 import { QemuMissingError } from "./errors.ts";
 import type { LibvirtHost } from "./host.ts";
-import { checkKvm, hostArchitecture } from "./kvm-check.ts";
+import { checkKvm, hostArchitecture, type KvmVerdict, rememberedVerdict } from "./kvm-check.ts";
+import { tryKvm } from "./kvm-trial.ts";
 
 export interface Acceleration {
   accelerator: Accelerator;
@@ -21,18 +22,40 @@ export async function chooseAcceleration(
   const { accelerators, qemuAccount } = await host.capabilities(signal);
   const offered = accelerators[architecture] ?? [];
   if (offered.length === 0) throw new QemuMissingError(architecture);
-  if (!host.isLocal) {
-    // What cannot be tried from here is believed.
-    return offered.includes("kvm") ? { accelerator: "kvm" } : slow("libvirt's host offers no KVM");
-  }
-  if (architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
+  if (host.isLocal && architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
+  if (!offered.includes("kvm")) return slow(`libvirt at ${host.uri} offers no KVM`);
+  if (!host.isLocal)
+    return byVerdict(
+      await tryOnce(host, architecture, () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs))),
+    );
   const verdict = await checkKvm({ cachePath: kvmVerdictPath }, signal);
-  if (verdict.usable && offered.includes("kvm")) return { accelerator: "kvm" };
-  // The device is closed to us and may be open to QEMU's user, which libvirt knows.
-  if (verdict.problem === "permission" && qemuAccount !== undefined && offered.includes("kvm")) {
-    return { accelerator: "kvm" };
-  }
-  return slow(verdict.usable ? "libvirt does not offer KVM" : verdict.message);
+  // The device is closed to us and may be open to QEMU's user.
+  if (verdict.problem !== "permission" || qemuAccount === undefined) return byVerdict(verdict);
+  const path = `${kvmVerdictPath}.libvirt`;
+  const look = () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs));
+  return byVerdict(await tryOnce(host, architecture, () => rememberedVerdict(path, [host.uri], look)));
+}
+
+/** Longer than a guest that hangs is given. Shared by all who wait, so no one's signal ends it. */
+const trialTimeoutMs = 60_000;
+/** Of each host, for as long as this process lives. */
+const trials = new WeakMap<LibvirtHost, Promise<KvmVerdict>>();
+
+async function tryOnce(
+  host: LibvirtHost,
+  architecture: Architecture,
+  look: () => Promise<KvmVerdict>,
+): Promise<KvmVerdict> {
+  // There is no tiny guest for arm64: what libvirt says is believed.
+  if (architecture !== "x86_64") return { usable: true, message: "libvirt offers KVM" };
+  const known = trials.get(host) ?? look();
+  trials.set(host, known);
+  known.catch(() => trials.delete(host));
+  return known;
+}
+
+function byVerdict({ usable, message }: KvmVerdict): Acceleration {
+  return usable ? { accelerator: "kvm" } : slow(message);
 }
 
 function slow(why: string): Acceleration {

@@ -83,7 +83,7 @@ export function networkDevice(
 }
 
 /** A serial console for people (`virsh console`) whose output is also kept. */
-export function consoleDevices(logPath: string): Element {
+export function consoleDevices(logPath: string): { serial: Element } {
   return { serial: { "@type": "pty", log: { "@file": logPath, "@append": "on" } } };
 }
 

@@ -54,11 +54,22 @@ export async function checkKvm(options: KvmCheckOptions, signal: AbortSignal): P
   const version = await programVersion(emulator, signal);
   if (version === undefined)
     return { usable: false, problem: "qemu", message: `${emulator} is not installed` };
-  const key = JSON.stringify([await hostBootId(), release(), version, device]);
-  const known = await readVerdict(options.cachePath, key);
+  return rememberedVerdict(options.cachePath, [version, device], () =>
+    bootGuest(emulator, options.deadlineMs ?? defaultDeadlineMs, signal),
+  );
+}
+
+/** The verdict that was written there for the same `inputs`, this boot of the host and this kernel; else a new one. */
+export async function rememberedVerdict(
+  path: string,
+  inputs: readonly string[],
+  look: () => Promise<KvmVerdict>,
+): Promise<KvmVerdict> {
+  const key = JSON.stringify([await hostBootId(), release(), ...inputs]);
+  const known = await readVerdict(path, key);
   if (known !== undefined) return known;
-  const verdict = await bootGuest(emulator, options.deadlineMs ?? defaultDeadlineMs, signal);
-  await writeVerdict(options.cachePath, key, verdict);
+  const verdict = await look();
+  await writeVerdict(path, key, verdict);
   return verdict;
 }
 

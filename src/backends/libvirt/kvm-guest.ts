@@ -62,8 +62,12 @@ wA8yZg0AAQAADzAPIMBmDQEAAIAPIsBmDwEWqHzqbXwIALgQAAAAjtiO0EjHwQDh9QVI/8l1+7AQZrr0
 AAAAAAAAAJogAAAAAAAAkgAAFwCQfAAAAAAAAAAAAAAAAAAAAAAAAAAA
 `;
 
-/** Exit status of QEMU when the guest wrote 0x10: (0x10 << 1) | 1. */
-export const guestExitStatus = 33;
+/** The I/O port that the guest writes to at its end. */
+export const kvmGuestPort = 0xf4;
+/** What it writes there. */
+export const kvmGuestMark = 0x10;
+/** Exit status of QEMU when the port is `isa-debug-exit`'s. */
+export const guestExitStatus = (kvmGuestMark << 1) | 1;
 
 /** The guest's disk. One sector would do; firmware wants a plausible disk. */
 export function kvmGuestDisk(): Buffer {
@@ -80,7 +84,7 @@ export function kvmGuestArguments(accelerator: "kvm" | "tcg", diskPath: string):
     cpu: accelerator === "kvm" ? "host" : "max",
     m: "64",
     display: "none",
-    device: "isa-debug-exit,iobase=0xf4,iosize=1",
+    device: `isa-debug-exit,iobase=${kvmGuestPort},iosize=1`,
     drive: `file=${diskPath},format=raw,if=virtio,snapshot=on`,
   };
   return [
