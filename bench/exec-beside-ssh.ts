@@ -3,9 +3,10 @@
  *
  *     npx tsx bench/exec-beside-ssh.ts [rounds] [--sandbox ID] [--image debian:12]
  *
- * The ways take turns within a round, so that a busy host hits them alike.
+ * The ways take turns within a round, so that a busy host hits them alike. What no way can do without is measured in the
+ * guest: a process that starts `true` and waits for its end.
  */
-import { Heyvm } from "../src/sdk/index.ts";
+import { Heyvm, type Sandbox } from "../src/sdk/index.ts";
 import { openBenchSandbox } from "./bench-sandbox.ts";
 import { openGuestSsh } from "./guest-ssh.ts";
 import { heyvmCommand, run } from "./processes.ts";
@@ -34,8 +35,10 @@ const ways = [throughSdk, throughCli, freshSsh, sharedSsh, cliAlone, sshAlone];
 
 // Whatever is done for the first time only.
 for (const { work } of ways) await work();
+const inGuest: number[] = [];
 for (let round = 0; round < rounds; round += 1) {
   for (const { work, samples } of ways) samples.push(await timed(work));
+  inGuest.push(await spawnInGuest(sandbox));
 }
 
 const base = median(sharedSsh.samples);
@@ -51,7 +54,17 @@ printTable([
     (median(samples) / base).toFixed(2),
   ]),
 ]);
+console.log(
+  `of each, in the guest itself: ${formatMs(median(inGuest))} (p95 ${formatMs(percentile(inGuest, 0.95))})`,
+);
 
 function way(name: string, work: () => Promise<unknown>): Way {
   return { name, work, samples: [] };
+}
+
+/** Milliseconds, by the guest's clock. */
+async function spawnInGuest(sandbox: Sandbox): Promise<number> {
+  const script =
+    "import subprocess, time; begin = time.monotonic(); subprocess.call(['true']); print((time.monotonic() - begin) * 1e3)";
+  return Number((await sandbox.exec("python3", ["-c", script])).stdout);
 }
