@@ -10,6 +10,8 @@ export interface BackendsOptions {
   stateFolder: string;
   /** Where images are looked for, in their order; the last receives downloads. */
   imageFolders: readonly string[];
+  /** How long a guest may take until its agent answers. */
+  bootTimeoutMs: number;
 }
 
 /** Makes them without connecting to anything yet. Those that cannot run say so in `availability()`. */
@@ -17,9 +19,10 @@ export function createBackends({
   libvirtUri,
   stateFolder,
   imageFolders,
+  bootTimeoutMs,
 }: BackendsOptions): readonly Backend[] {
   return [
-    createLibvirtBackend({ uri: libvirtUri, stateFolder, imageFolders }),
+    createLibvirtBackend({ uri: libvirtUri, stateFolder, imageFolders, agentTimeoutMs: bootTimeoutMs }),
     createUnsupportedBackend("bubblewrap", "namespaces of this host's kernel, without a machine", false),
     createUnsupportedBackend("microsandbox", "small virtual machines by the microsandbox SDK", true),
   ];

@@ -12,7 +12,12 @@ export const daemonParts: DaemonParts = {
   openBackends:
     (settings, state) =>
     ({ libvirtUri }) =>
-      createBackends({ libvirtUri, stateFolder: state.root, imageFolders: settings.image_folders }),
+      createBackends({
+        libvirtUri,
+        stateFolder: state.root,
+        imageFolders: settings.image_folders,
+        bootTimeoutMs: settings.boot_timeout_seconds * 1000,
+      }),
   createImages,
   connectAgent,
 };

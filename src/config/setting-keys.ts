@@ -79,6 +79,13 @@ export const settingDefinitions = {
     "seconds after which a new sandbox is removed; null: never",
     noneFromText,
   ),
+  boot_timeout_seconds: setting(
+    z.int().min(1),
+    ["HEYVM_BOOT_TIMEOUT_SECONDS"],
+    () => 600,
+    "how long a guest may take to boot until its agent answers",
+    numberFromText,
+  ),
   "libvirt.uri": setting(
     nonEmpty,
     ["HEYVM_LIBVIRT_URI", "HEYVM_URI"],

@@ -9,7 +9,7 @@ import { createSessionHolder, type SessionHolder } from "./sessions.ts";
 
 const statusTimeoutMs = 30_000;
 /** A machine that runs answers soon, or something is wrong with it; one that boots under emulation takes minutes. */
-const connectTimeoutMs = { running: 30_000, booting: 300_000 } as const;
+const runningTimeoutMs = 30_000;
 
 /** What the record says of the machine, in the backend's words. */
 export function machineSpecOf({ id, spec }: SandboxRecord): MachineSpec {
@@ -44,7 +44,7 @@ export function machineSession(
     try {
       return await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
         signal: AbortSignal.any([signal, context.shutdown, end.signal]),
-        timeoutMs: status === "running" ? connectTimeoutMs.running : connectTimeoutMs.booting,
+        timeoutMs: status === "running" ? runningTimeoutMs : context.settings.boot_timeout_seconds * 1000,
       });
     } catch (error) {
       throw end.signal.aborted ? end.signal.reason : error;

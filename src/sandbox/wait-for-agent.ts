@@ -16,7 +16,10 @@ export class GuestNeverReadyError extends HeyvmError {
     super(
       "guest_unresponsive",
       `the guest of ${name} did not start its agent within ${Math.round(waitedMs / 1000)} s; ${tail}`,
-      { cause, hint: "its boot is stuck or very slow: try more --memory, or another --image" },
+      {
+        cause,
+        hint: "slow, or stuck? HEYVM_BOOT_TIMEOUT_SECONDS (boot_timeout_seconds in the settings) gives it longer",
+      },
     );
   }
 }

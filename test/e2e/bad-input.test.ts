@@ -13,7 +13,9 @@ let home: string;
 beforeAll(async () => {
   image = await guestImage();
   // Nothing is downloaded here: whoever tries is told at once.
-  host = await createTestHost({ env: { HEYVM_MIRROR_DEBIAN: "http://127.0.0.1:1" } });
+  host = await createTestHost({
+    env: { HEYVM_MIRROR_DEBIAN: "http://127.0.0.1:1", HEYVM_BOOT_TIMEOUT_SECONDS: "5" },
+  });
   home = host.paths.home;
   await succeed(host, "backends");
 });
@@ -85,6 +87,16 @@ describe("create refuses", () => {
     await expectNoSandbox(["--image", cut], 1, "truncated");
     await host.run(["sh", "-c", `rm ${home}/*.qcow2 ${home}/*.img`]);
   });
+});
+
+test("a guest that never starts its agent is given up, and what it printed is kept", async () => {
+  const blank = join(home, "blank.qcow2");
+  await host.run(["qemu-img", "create", "-q", "-f", "qcow2", blank, "1G"]);
+  await host.leavesNothing(async () => {
+    const words = ["did not answer within 5 s", "console's log is", "cloud-init"];
+    await expectFailure(host, ["create", "--image", blank], 124, ...words);
+  });
+  await host.run(["rm", blank]);
 });
 
 test("verbs that are missing, misspelt or incomplete are usage errors", async () => {
