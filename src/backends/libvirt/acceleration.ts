@@ -22,18 +22,16 @@ export async function chooseAcceleration(
   const { accelerators, qemuAccount } = await host.capabilities(signal);
   const offered = accelerators[architecture] ?? [];
   if (offered.length === 0) throw new QemuMissingError(architecture);
-  if (host.isLocal && architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
-  if (!offered.includes("kvm")) return slow(`libvirt at ${host.uri} offers no KVM`);
-  if (!host.isLocal)
-    return byVerdict(
-      await tryOnce(host, architecture, () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs))),
-    );
-  const verdict = await checkKvm({ cachePath: kvmVerdictPath }, signal);
-  // The device is closed to us and may be open to QEMU's user.
-  if (verdict.problem !== "permission" || qemuAccount === undefined) return byVerdict(verdict);
-  const path = `${kvmVerdictPath}.libvirt`;
-  const look = () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs));
-  return byVerdict(await tryOnce(host, architecture, () => rememberedVerdict(path, [host.uri], look)));
+  const offersKvm = offered.includes("kvm");
+  const notOffered = slow(`libvirt at ${host.uri} offers no KVM`);
+  if (!host.isLocal) return offersKvm ? byVerdict(await tryOnce(host, architecture)) : notOffered;
+  if (architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
+  const own = await checkKvm({ cachePath: kvmVerdictPath }, signal);
+  // What is closed to us may be open to QEMU's user.
+  const mayWorkForQemu = own.problem === "permission" && qemuAccount !== undefined;
+  if (!own.usable && !mayWorkForQemu) return byVerdict(own);
+  if (!offersKvm) return notOffered;
+  return byVerdict(own.usable ? own : await tryOnce(host, architecture, `${kvmVerdictPath}.libvirt`));
 }
 
 /** Longer than a guest that hangs is given. Shared by all who wait, so no one's signal ends it. */
@@ -41,17 +39,20 @@ const trialTimeoutMs = 60_000;
 /** Of each host, for as long as this process lives. */
 const trials = new WeakMap<LibvirtHost, Promise<KvmVerdict>>();
 
+/** The verdict of `tryKvm`, remembered in a file, too, where the host is this one. */
 async function tryOnce(
   host: LibvirtHost,
   architecture: Architecture,
-  look: () => Promise<KvmVerdict>,
+  rememberAt?: string,
 ): Promise<KvmVerdict> {
   // There is no tiny guest for arm64: what libvirt says is believed.
   if (architecture !== "x86_64") return { usable: true, message: "libvirt offers KVM" };
-  const known = trials.get(host) ?? look();
-  trials.set(host, known);
-  known.catch(() => trials.delete(host));
-  return known;
+  const look = () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs));
+  const trial =
+    trials.get(host) ?? (rememberAt === undefined ? look() : rememberedVerdict(rememberAt, [host.uri], look));
+  trials.set(host, trial);
+  trial.catch(() => trials.delete(host));
+  return trial;
 }
 
 function byVerdict({ usable, message }: KvmVerdict): Acceleration {
