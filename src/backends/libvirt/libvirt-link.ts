@@ -89,7 +89,8 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
       const forRoot = process.getuid?.() === 0 && /^qemu(\+unix)?:\/\/\/(system|session)/.test(uri);
       if (!(error instanceof LibvirtConnectError) || !forRoot) throw error;
       const started = await startSystemDaemon({ env });
-      const names = started.map(({ program, pid }) => `${program} (process ${pid})`).join(", ");
+      // All of them below one supervisor, whose process id each has.
+      const names = `${started.map(({ program }) => program).join(" and ")} (process ${started[0]?.pid})`;
       if (started.length > 0) warnings.push(`no libvirt was running: started ${names}`);
       return connectLibvirt(uri, { env });
     }
