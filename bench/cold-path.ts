@@ -14,6 +14,8 @@ interface Start {
   totalMs: number;
   /** What the daemon reported of its work: a step's title → how long it took. */
   stepsMs: ReadonlyMap<string, number>;
+  /** It had to make the prepared disk. */
+  prepared: boolean;
 }
 
 const [image = "debian:12", runs = "3"] = process.argv.slice(2);
@@ -22,6 +24,9 @@ using heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message
 await heyvm.images.pull(image);
 await heyvm.prune({ everything: true });
 const first = await start();
+if (!first.prepared) {
+  throw new Error(`a sandbox of ${image} keeps its prepared disk: remove it first (heyvm list --all)`);
+}
 const others: Start[] = [];
 for (let run = 0; run < Number(runs); run += 1) others.push(await start());
 
@@ -56,7 +61,7 @@ async function start(): Promise<Start> {
   const totalMs = performance.now() - begin;
   command.stdout.resume();
   await command.exit;
-  return { totalMs, stepsMs };
+  return { totalMs, stepsMs, prepared: begunMs.has("prepare") };
 }
 
 function medianOfStep(title: string): string {
