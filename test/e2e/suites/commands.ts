@@ -121,11 +121,12 @@ export function commandSuite(subject: () => Subject): void {
       const { host, box } = subject();
       const child = host.spawn(host.heyvmCommand("exec", box, "--", "sh", "-c", "echo ready; sleep 7654"));
       if (child.stdout === null) throw new Error("a child without pipes");
+      const closed = once(child, "close");
       await once(child.stdout, "data");
       // The client's own command line, not that of whatever starts it for this test.
       const pattern = `^[^ ]*node [^ ]+ exec ${box} -- sh -c echo ready`;
       expect(await host.run(["pkill", "-KILL", "-f", pattern])).toMatchObject({ code: 0 });
-      await once(child, "close");
+      await closed;
       const script = "for i in $(seq 100); do pgrep -f 'sleep [7]654' || exit 0; sleep 0.1; done; exit 1";
       await inGuest(subject(), script);
     });
