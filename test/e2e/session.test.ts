@@ -9,6 +9,7 @@ import { commandSuite } from "./suites/commands.ts";
 import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
 import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
+import { networkSuite, noNetworkSuite } from "./suites/network.ts";
 import { inGuest, type Subject, succeed } from "./suites/subject.ts";
 import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
@@ -57,6 +58,7 @@ describe("a python sandbox", () => {
   pythonSuite(python);
   commandSuite(python);
   fileSuite(python);
+  noNetworkSuite(python);
 
   test("is gone after rm", async () => {
     await succeed(host, "rm", "--yes", "box");
@@ -68,11 +70,11 @@ test("Ctrl-C while the guest boots leaves nothing", async () => {
   await interruptedAt("Waiting for the guest", "--type", "python");
 });
 
-describe("a node sandbox with two mounts, hooks and a start command", () => {
+describe("a node sandbox with a network, two mounts, hooks and a start command", () => {
   beforeAll(async () => {
     const mounts = await makeMountedFolders({ host });
     const size = ["--cpus", "2", "--memory", "768M", "--disk", "5G"];
-    const inside = ["--working-directory", "/srv/app", "--env", "COLOUR=blue"];
+    const inside = ["--needs-network", "--working-directory", "/srv/app", "--env", "COLOUR=blue"];
     const hooks = [
       "--setup-hook",
       "echo $COLOUR > hooked",
@@ -102,6 +104,7 @@ describe("a node sandbox with two mounts, hooks and a start command", () => {
   });
 
   nodeSuite(node);
+  networkSuite(node);
   mountSuite(node);
   lifecycleSuite(node);
 
