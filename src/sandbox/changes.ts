@@ -33,6 +33,9 @@ export async function applyMachineStatus(
   const status = machine.state === "absent" ? "failed" : machine.state;
   if (status !== "running" && status !== "paused") await disconnect(sandbox);
   if (status === sandbox.record.status) return;
+  // Somebody paused or resumed it with another tool.
+  if (status === "paused") sandbox.session.current()?.hold();
+  if (status === "running") sandbox.session.current()?.release();
   const errorMessage =
     machine.state === "absent"
       ? "its machine is gone: somebody removed it with another tool"

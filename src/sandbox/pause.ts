@@ -47,6 +47,7 @@ export async function resumeSandbox(
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "resume")) return;
       const backend = await pausableBackend(context, sandbox);
       await backend.resume(sandbox.record.id, signal);
+      sandbox.session.current()?.release();
       await change(context, sandbox, { status: "running" });
       const agent = await sandbox.session.get(signal);
       await agent.identify({ clockMs: Date.now() }, { signal, timeoutMs: clockTimeoutMs });
