@@ -11,6 +11,7 @@ import type { LiveSandbox } from "./registry.ts";
 import { collectOutput } from "./output.ts";
 import { startLogPaths } from "./logs.ts";
 import { waitForAgent } from "./wait-for-agent.ts";
+import { waitForNetwork } from "./wait-for-network.ts";
 
 const shell = "/bin/sh";
 /** A hook may install packages under emulation. */
@@ -51,6 +52,11 @@ export async function setUpGuest(
     }
     await agent.files.makeDirectory(spec.workingDirectory, { recursive: true, signal });
   });
+  if (spec.network) {
+    const title = "Waiting for the guest's network";
+    const isUp = await inStep(progress, { id: "network", title }, () => waitForNetwork(agent, signal));
+    if (!isUp) progress.onWarning("the guest has no route yet: its network may not work");
+  }
   if (isNew) {
     makeHostKeys(context, sandbox, agent);
     for (const [index, hook] of spec.setupHooks.entries()) {
@@ -90,6 +96,14 @@ async function identify(
   await agent.identify({ ...lasting, clockMs: Date.now(), entropy }, { signal });
 }
 
+/** An ssh server that the image starts at boot had no keys then. */
+const startSshScript = `
+for server in ssh sshd; do
+  if systemctl is-enabled --quiet $server 2> /dev/null; then systemctl --no-block start $server
+  elif rc-update show default 2> /dev/null | grep -qw $server; then rc-service --quiet $server start
+  fi
+done`;
+
 /** Slow in an emulated guest, and nobody waits for it: only a guest with an ssh server needs keys at all. */
 function makeHostKeys(context: SandboxContext, { record }: LiveSandbox, agent: AgentSession): void {
   const signal = AbortSignal.any([context.shutdown, AbortSignal.timeout(hostKeysTimeoutMs)]);
@@ -97,10 +111,13 @@ function makeHostKeys(context: SandboxContext, { record }: LiveSandbox, agent: A
     const sshd = await agent.files.stat("/usr/sbin/sshd", { signal }).catch(() => undefined);
     if (sshd !== undefined) {
       await agent.identify({ sshHostKeys: "generate" }, { signal, timeoutMs: hostKeysTimeoutMs });
+      const nowhere = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
+      await agent.exec({ argv: [shell, "-c", startSshScript], detached: nowhere }, { signal });
     }
   };
   make().catch((error: unknown) => {
-    context.log.warn({ id: record.id, reason: messageOf(error) }, "ssh host keys were not made");
+    // The sandbox may have ended before.
+    context.log.info({ id: record.id, reason: messageOf(error) }, "ssh host keys were not made");
   });
 }
 

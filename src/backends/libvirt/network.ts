@@ -11,9 +11,13 @@ export interface MachineNetwork {
 
 const loopbackWarning = "the guest's network can reach services on this host's loopback and its LAN";
 
+/** Debian 12's passt (2023-03-09) connects to 127.0.0.1 for a guest that routes it into its card. */
+const passtWarning =
+  "the guest reaches this host's LAN; an old passt also lets root in it reach services on this host's loopback";
+
 /**
- * Prepares the host's side of a network. passt where QEMU runs as this user: it can be told to keep the guest from the
- * host's loopback. Elsewhere QEMU's own user-mode network, with a warning.
+ * Prepares the host's side of a network. passt where QEMU runs as this user: it can be told not to offer the
+ * host's loopback at the gateway's address. Elsewhere QEMU's own user-mode network, with a warning.
  */
 export async function openNetwork(
   host: LibvirtHost,
@@ -33,7 +37,7 @@ export async function openNetwork(
   }
   return {
     shape: { kind: "passt", socketPath: await startPasst(folder, id, signal), macAddress },
-    warnings: [],
+    warnings: [passtWarning],
   };
 }
 

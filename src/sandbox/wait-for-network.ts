@@ -1,0 +1,32 @@
+/** The agent answers before the guest's network is up: whoever asked for one may use it when the sandbox is ready. */
+import type { AgentSession } from "../agent/types.ts";
+
+const deadlineSeconds = 60;
+const slackMs = 60_000;
+
+/** A default route, which comes with the address. `/proc/net/route` needs no tool that an image may lack. */
+const script = `
+i=0
+until grep -qE '^[^[:space:]]+[[:space:]]+00000000[[:space:]]' /proc/net/route; do
+  i=$((i + 1))
+  [ "$i" -ge ${deadlineSeconds * 5} ] && exit 1
+  sleep 0.2
+done`;
+
+/** Whether the guest got a default route in time. */
+export async function waitForNetwork(agent: AgentSession, signal: AbortSignal): Promise<boolean> {
+  const timeoutMs = deadlineSeconds * 1000 + slackMs;
+  const command = await agent.exec({ argv: ["/bin/sh", "-c", script], timeoutMs }, { signal });
+  const kill = (): void => command.kill("SIGKILL");
+  signal.addEventListener("abort", kill, { once: true });
+  try {
+    command.stdin.end();
+    command.stdout.resume();
+    command.stderr.resume();
+    const { code } = await command.exit;
+    signal.throwIfAborted();
+    return code === 0;
+  } finally {
+    signal.removeEventListener("abort", kill);
+  }
+}
