@@ -389,6 +389,7 @@ class Link:
         self.writing = None  # memoryview of what write() has not taken yet
         self.writable = False
         self.frames_since_hello = 0
+        self.greeted = False  # a hello was answered since somebody last asked
         self.reset()
 
     def reset(self):
@@ -524,8 +525,12 @@ class Link:
                     self.hung_up()
                 return
             if count == 0:
+                # A virtio port gives a new host's first bytes before the driver hears that it is there, and until then
+                # there is "no host" behind them. So a hello among them is answered to who has come, not to who has gone.
+                self.greeted = False
                 self.parse()
-                self.hung_up()
+                if not (self.greeted and self.port.stays_open):
+                    self.hung_up()
                 return
             self.end += count
             total += count
@@ -634,6 +639,7 @@ class Link:
         self.token = struct.unpack_from(">I", nonce)[0]
         self.frames_since_hello = 0
         self.synced = accepted
+        self.greeted = True
         self.writing = memoryview(PREAMBLE.pack(AGENT_MAGIC, nonce, len(body), binascii.crc32(body)) + body)
         self.notices.clear()
         self.flush()
