@@ -1,7 +1,27 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Of the end-to-end tests, the longest first: one that began last would run alone. */
+const longest = ["session", "clones", "openrc", "system"];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    // oxlint-disable-next-line unicorn/no-array-sort -- the sequencer's, not an array's
+    const sorted = await super.sort(files);
+    return sorted.toSorted((one, other) => rankOf(one) - rankOf(other));
+  }
+}
+
+function rankOf({ moduleId }: TestSpecification): number {
+  const index = longest.findIndex((name) => moduleId.endsWith(`/e2e/${name}.test.ts`));
+  return index === -1 ? longest.length : index;
+}
 
 export default defineConfig({
   test: {
+    globalSetup: ["test/run-census.ts"],
+    maxWorkers: "100%",
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -24,7 +44,9 @@ export default defineConfig({
           include: ["test/e2e/**/*.test.ts"],
           testTimeout: 600_000,
           hookTimeout: 900_000,
-          fileParallelism: false,
+          // A machine that boots keeps a core of its own busy.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -26,6 +26,14 @@ import termios
 import time
 from collections import deque
 
+try:
+    # Now rather than when it is needed: by then every clone would have to load it.
+    import ctypes
+
+    LIBC = ctypes.CDLL(None, use_errno=True)
+except (ImportError, OSError):
+    LIBC = None
+
 AGENT_VERSION = "1.0.0"
 PROTOCOL = 1
 
@@ -683,6 +691,9 @@ class Agent:
         self.terminated = False
         self.account = None
         self.start_id = os.urandom(8).hex()
+        # Read once: a clone's first answer waits for each file.
+        self.os_release = read_os_release()
+        self.boot_id = read_text(BOOT_ID).strip()
 
     def run(self, port):
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of ours: the wake-up descriptor needs one
@@ -759,8 +770,8 @@ class Agent:
             "agent_start": self.start_id,
             "kernel": "%s %s" % (name.sysname, name.release),
             "hostname": name.nodename,
-            "os_release": read_os_release(),
-            "boot_id": read_text("/proc/sys/kernel/random/boot_id").strip(),
+            "os_release": self.os_release,
+            "boot_id": self.boot_id,
             "limits": {"max_payload": MAX_PAYLOAD, "max_streams": MAX_STREAMS, "window": WINDOW},
         }
 
@@ -2209,18 +2220,38 @@ def replace_file(path, data, mode):
     os.rename(temporary, path)
 
 
+def rewrite_file(path, data, mode):
+    """As `replace_file`, but in place where the file is there: a new one costs a clone, which does all for the first time,
+    several times as much. The file is of one page, which reaches the disk as a whole."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        replace_file(path, data, mode)
+        return
+    try:
+        if os.read(fd, 4096) != data:
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)
+
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
 class Identify(Stream):
     """Makes this guest itself and no other: what is given is set, in an order in which nothing waits for entropy."""
 
     name = "identify"
 
     def start(self, params):
-        keys = params.get("ssh_host_keys")
         steps = (
             ("entropy", self.add_entropy),
-            ("clock_ms", self.set_clock),
-            ("hostname", self.set_hostname),
             ("machine_id", self.set_machine_id),
+            ("boot_id", self.set_boot_id),
+            # The last two wake the guest's own services, which then work beside us.
+            ("hostname", self.set_hostname),
+            ("clock_ms", self.set_clock),
         )
         for field, step in steps:
             if params.get(field) is not None:
@@ -2228,11 +2259,9 @@ class Identify(Stream):
                     step(params)
                 except OSError as error:
                     raise system_error(error, "setting %s" % field)
-        if keys == "generate":
-            self.generate_keys()
-            return
+        keys = param(params, "ssh_host_keys", dict)
         if keys is not None:
-            self.write_keys(param(params, "ssh_host_keys", dict))
+            self.write_keys(keys)
         self.result()
 
     @staticmethod
@@ -2253,7 +2282,10 @@ class Identify(Stream):
 
     @staticmethod
     def set_clock(params):
-        time.clock_settime(time.CLOCK_REALTIME, number_param(params, "clock_ms", 0, 1 << 46) / 1000.0)
+        wanted = number_param(params, "clock_ms", 0, 1 << 46) / 1000.0
+        # The request was on its way for about as long, and a clock that is set wakes half of the guest.
+        if abs(time.time() - wanted) > 0.1:
+            time.clock_settime(time.CLOCK_REALTIME, wanted)
 
     @staticmethod
     def set_hostname(params):
@@ -2262,23 +2294,38 @@ class Identify(Stream):
         legal = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
         if len(name) > 64 or not all(label and not label.strip(legal) for label in labels):
             raise AgentError("invalid", "hostname %s is none that a machine can have" % name)
-        with open("/proc/sys/kernel/hostname", "w") as file:
-            file.write(name)
-        replace_file("/etc/hostname", name.encode() + b"\n", 0o644)
+        if os.uname().nodename == name and read_text("/etc/hostname") == name + "\n":
+            return
+        with open("/proc/sys/kernel/hostname", "wb", buffering=0) as file:
+            file.write(name.encode())
+        rewrite_file("/etc/hostname", name.encode() + b"\n", 0o644)
         own = "127.0.1.1\t%s%s\n" % (name, "" if labels[0] == name else " " + labels[0])
         lines = read_text("/etc/hosts").splitlines(True) or ["127.0.0.1\tlocalhost\n", "::1\tlocalhost\n"]
         kept = [line for line in lines if line.split()[:1] != ["127.0.1.1"]]
-        replace_file("/etc/hosts", "".join(kept[:1] + [own] + kept[1:]).encode(), 0o644)
+        rewrite_file("/etc/hosts", "".join(kept[:1] + [own] + kept[1:]).encode(), 0o644)
 
     @staticmethod
     def set_machine_id(params):
         value = text_param(params, "machine_id")
         if len(value) != 32 or value.strip("0123456789abcdef"):
             raise AgentError("invalid", "machine_id must be 32 lower-case hex digits, not %s" % value)
-        replace_file("/etc/machine-id", value.encode() + b"\n", 0o444)
+        rewrite_file("/etc/machine-id", value.encode() + b"\n", 0o444)
         copy = "/var/lib/dbus/machine-id"
         if os.path.isfile(copy) and not os.path.islink(copy):
-            replace_file(copy, value.encode() + b"\n", 0o444)
+            rewrite_file(copy, value.encode() + b"\n", 0o444)
+
+    def set_boot_id(self, params):
+        value = text_param(params, "boot_id")
+        if [len(part) for part in value.split("-")] != [8, 4, 4, 4, 12] or value.strip("0123456789abcdef-"):
+            raise AgentError("invalid", "boot_id must be a lower-case UUID, not %s" % value)
+        rewrite_file("/run/heyvm-boot-id", value.encode() + b"\n", 0o444)
+        # A template's has been mounted before it was frozen.
+        if read_text(BOOT_ID).strip() != value:
+            ms_bind = 0x1000
+            number = mount_at(b"/run/heyvm-boot-id", BOOT_ID.encode(), None, ms_bind, None)
+            if number != 0:
+                raise OSError(number, os.strerror(number))
+        self.agent.boot_id = value
 
     @staticmethod
     def write_keys(keys):
@@ -2291,23 +2338,12 @@ class Identify(Stream):
             make_parents("/etc/ssh")
             for name, content in keys.items():
                 replace_file("/etc/ssh/" + name, to_bytes(content), 0o644 if name.endswith(".pub") else 0o600)
+            # Keys of other kinds could only be the template's, which all its clones would share.
+            for name in os.listdir("/etc/ssh"):
+                if name.startswith("ssh_host_") and name not in keys:
+                    os.unlink("/etc/ssh/" + name)
         except OSError as error:
             raise system_error(error, "writing ssh host keys")
-
-    def generate_keys(self):
-        try:
-            for name in os.listdir("/etc/ssh") if os.path.isdir("/etc/ssh") else ():
-                if name.startswith("ssh_host_"):
-                    os.unlink("/etc/ssh/" + name)
-            Helper(self.agent, ["ssh-keygen", "-A"], self.keys_generated)
-        except OSError as error:
-            raise system_error(error, "generating ssh host keys")
-
-    def keys_generated(self, code):
-        if code == 0:
-            self.result()
-        else:
-            self.fail(AgentError("failed", "ssh-keygen -A ended with code %s" % code))
 
 
 class Mount(Stream):
@@ -2336,10 +2372,14 @@ class Mount(Stream):
             mount()
 
 
-def mount_9p(tag, path, read_only, wait_seconds):
-    import ctypes
+def mount_at(source, target, kind, flags, options):
+    """mount(2), which os does not have; answers 0 or an error's number."""
+    if LIBC is None:
+        return errno.ENOSYS
+    return ctypes.get_errno() if LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options) != 0 else 0
 
-    libc = ctypes.CDLL(None, use_errno=True)
+
+def mount_9p(tag, path, read_only, wait_seconds):
     shown = "mounting %s at %s" % (to_text(tag), to_text(path))
     try:
         make_parents(path.rstrip(b"/") or b"/")
@@ -2348,8 +2388,10 @@ def mount_9p(tag, path, read_only, wait_seconds):
     ms_rdonly = 1
     options = b"trans=virtio,version=9p2000.L,msize=262144"
     deadline = time.monotonic() + wait_seconds
-    while libc.mount(tag, path, b"9p", ctypes.c_ulong(ms_rdonly if read_only else 0), options) != 0:
-        number = ctypes.get_errno()
+    while True:
+        number = mount_at(tag, path, b"9p", ms_rdonly if read_only else 0, options)
+        if number == 0:
+            return
         if number == errno.ENODEV or "\t9p\n" not in read_text("/proc/filesystems"):
             release = os.uname().release
             raise AgentError(

@@ -28,11 +28,11 @@ export interface CensusScope {
 /** What may come to be: kept or shared on purpose, or libvirt's own business. */
 export const sharedOnPurpose: readonly RegExp[] = [
   // The state folder's lasting files.
-  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|\.heyvm-lock|token|logs\/.*)$/,
-  // Prepared disks and copies of images, which the next sandbox uses again; downloads.
-  /^(images|home\/\.local\/share\/libvirt\/images)\/heyvm\/(prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw)|\.json)$/,
+  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|\.heyvm-lock|token|logs\/.*)$/,
+  // Templates, prepared disks and copies of images, which the next sandbox uses again; downloads.
+  /^(images|home\/\.local\/share\/libvirt\/images)\/heyvm\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
   /^(images|home\/\.local\/share\/libvirt\/images)\/(\.heyvm-lock|[^/]+\.(qcow2|img|raw)(\.(json|sha256|sha512|verified|lock))?)$/,
-  /^[^/]+\/(prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw)|\.json)$/,
+  /^[^/]+\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
   /^default\/[^/]+\.(qcow2|img|raw)$/,
   // libvirt's own files, but not a domain's definition.
   /^home\/\.cache\/libvirt\//,

@@ -197,9 +197,10 @@ describe("a terminal", () => {
   test("takes keys: Ctrl-C interrupts, the end of input is Ctrl-D", async () => {
     await using agent = startLocalAgent();
     await using session = await agent.connect();
-    const script = "sleep 4711 || echo interrupted";
+    // Says so itself that it is what the key will meet.
+    const script = "sh -c 'echo go; exec sleep 4711' || echo interrupted";
     const command = await session.exec({
-      argv: ["bash", "-ic", `trap : INT; echo go; ${script}`],
+      argv: ["bash", "-ic", `trap : INT; ${script}`],
       terminal: { cols: 80, rows: 24 },
     });
     command.stdout.once("data", () => command.stdin.write("\u0003"));

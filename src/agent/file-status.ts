@@ -7,6 +7,10 @@ import type { DirectoryEntry, FileStatus } from "./types.ts";
 const types: ReadonlySet<string> = new Set(["file", "directory", "symlink", "other"]);
 const maxListingBytes = 64 * 1024 * 1024;
 const maxNumber = Number.MAX_SAFE_INTEGER;
+/** What a Date can hold (ECMA-262, "Time Values and Time Range"). */
+const maxDateMs = 8.64e15;
+const maxLineBytes = 65_536;
+const maxEntries = 200_000;
 const newline = 0x0a;
 
 /** Reads the agent's description of a file. */
@@ -20,7 +24,7 @@ export function fileStatus(from: GuestObject): FileStatus {
     mode: guestInteger(from, "mode", 0, 0o7777),
     uid: guestInteger(from, "uid", 0, 0xffff_ffff),
     gid: guestInteger(from, "gid", 0, 0xffff_ffff),
-    modifiedMs: guestInteger(from, "modified_ms", -maxNumber, maxNumber),
+    modifiedMs: guestInteger(from, "modified_ms", -maxDateMs, maxDateMs),
     linkTarget: from["link_target"] === undefined ? undefined : guestString(from, "link_target", 16_384),
   };
 }
@@ -41,6 +45,9 @@ export async function readDirectory(lines: Readable): Promise<DirectoryEntry[]> 
       start = end + 1;
     }
     rest = rest.subarray(start);
+    if (rest.length > maxLineBytes || entries.length > maxEntries) {
+      throw new GuestMisbehavedError("it lists a directory that no one can have");
+    }
   }
   if (rest.length > 0) throw new GuestMisbehavedError("it ended a listing in the middle of a line");
   return entries.toSorted((a, b) => (a.name < b.name ? -1 : 1));

@@ -16,7 +16,8 @@ export function guestFiles(mux: Mux): AgentFiles {
     async read(path, options = {}) {
       const params = { path, offset: options.offset, length: options.length };
       const call = { operation: "read", params, what: `reading ${path} in the guest` };
-      const { stream } = await openStream(mux, call, { outputs: [1], cancelWithReader: true }, options);
+      const shape = { outputs: [1], cancelWithReader: true, maxOutputBytes: options.length };
+      const { stream } = await openStream(mux, call, shape, options);
       return stream.output(1).readable;
     },
 

@@ -1,3 +1,4 @@
+import { AbortedError } from "../errors/index.ts";
 import { agentError } from "./agent-errors.ts";
 import { ChannelInput } from "./channel-input.ts";
 import { ChannelOutput } from "./channel-output.ts";
@@ -14,6 +15,8 @@ export interface StreamShape {
   outputs?: readonly number[];
   /** Whether the host sends, on channel 0. */
   input?: boolean;
+  /** More than this on one output breaks the protocol: it is what was asked for. */
+  maxOutputBytes?: number | undefined;
   /** What happens when the reader of an output goes away: the operation is cancelled, or goes on unheard. */
   cancelWithReader?: boolean;
 }
@@ -50,6 +53,7 @@ export class GuestStream {
           () => {
             if (shape.cancelWithReader === true) this.close();
           },
+          shape.maxOutputBytes,
         ),
       ]),
     );
@@ -72,7 +76,7 @@ export class GuestStream {
     if (this.#state !== "open") return;
     this.#state = "closing";
     this.#link.send(frameKind.close, this.number);
-    this.#settle(error ?? new Error("the operation was cancelled"));
+    this.#settle(error ?? new AbortedError("the operation"));
   }
 
   /** The session is over. */

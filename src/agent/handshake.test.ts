@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 
 import { GuestMisbehavedError } from "./errors.ts";
 import { GreetingScanner, encodeHello, newNonce } from "./handshake.ts";
-import { agentMagic, hostMagic, maxHelloBytes } from "./wire.ts";
+import { agentMagic, hostMagic, maxHelloBytes, maxRemainsBytes } from "./wire.ts";
 
 function answer(nonce: Buffer, body: string): Buffer {
   const hello = encodeHello({ session: "s", received: 0, resume: false }, nonce);
@@ -65,5 +65,14 @@ describe("the agent's answer to the hello", () => {
     ]) {
       expect(() => new GreetingScanner(nonce).scan(bytes)).toThrow(GuestMisbehavedError);
     }
+  });
+
+  test("is not waited for behind more than an earlier connection can have left", () => {
+    const scanner = new GreetingScanner(newNonce());
+    const chunk = Buffer.alloc(1024 ** 2, 7);
+    for (let bytes = 0; bytes < maxRemainsBytes; bytes += chunk.length) {
+      expect(scanner.scan(chunk)).toBeUndefined();
+    }
+    expect(() => scanner.scan(chunk)).toThrow("it sends without end");
   });
 });

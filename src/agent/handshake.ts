@@ -10,6 +10,7 @@ import {
   hostMagic,
   maxFrameBytes,
   maxHelloBytes,
+  maxRemainsBytes,
   nonceBytes,
   preambleBytes,
   protocolVersion,
@@ -70,6 +71,8 @@ export async function sayHello(
     if (signal.aborted) aborted();
     signal.addEventListener("abort", aborted, { once: true });
     pipe.on("data", data).on("end", ended).on("close", ended).on("error", greeting.reject);
+    // Its end may have come before anybody listened.
+    if (pipe.destroyed) ended();
     pipe.write(padFirst ? Buffer.concat([padding(), words]) : words);
     return await greeting.promise;
   } finally {
@@ -97,10 +100,11 @@ export function newNonce(): Buffer {
   return nonce;
 }
 
-/** Finds the agent's answer in a stream of anything. Holds no more than one answer. */
+/** Finds the agent's answer in a stream of anything, unless that has no end. Holds no more than one answer. */
 export class GreetingScanner {
   readonly #start: Buffer;
   #bytes: Buffer = Buffer.alloc(0);
+  #discardedBytes = 0;
 
   constructor(nonce: Buffer) {
     this.#start = Buffer.concat([agentMagic, nonce]);
@@ -110,10 +114,11 @@ export class GreetingScanner {
     this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
     const at = this.#bytes.indexOf(this.#start);
     if (at < 0) {
-      this.#bytes = Buffer.from(
-        this.#bytes.subarray(Math.max(0, this.#bytes.length - this.#start.length + 1)),
-      );
-      return undefined;
+      const kept = this.#bytes.subarray(Math.max(0, this.#bytes.length - this.#start.length + 1));
+      this.#discardedBytes += this.#bytes.length - kept.length;
+      this.#bytes = Buffer.from(kept);
+      if (this.#discardedBytes <= maxRemainsBytes) return undefined;
+      throw new GuestMisbehavedError("it sends without end and does not answer the hello");
     }
     this.#bytes = this.#bytes.subarray(at);
     if (this.#bytes.length < preambleBytes) return undefined;

@@ -7,6 +7,7 @@ export function identityParams(identity: GuestIdentity): Record<string, unknown>
     machine_id: identity.machineId,
     clock_ms: identity.clockMs,
     entropy: identity.entropy,
+    boot_id: identity.bootId,
     ssh_host_keys: identity.sshHostKeys,
   };
 }

@@ -14,4 +14,5 @@ export {
   SessionLostError,
 } from "./errors.ts";
 export { guestText } from "./guest-text.ts";
+export type { OpenPipe } from "./pipe-keeper.ts";
 export type * from "./types.ts";

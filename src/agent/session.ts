@@ -67,13 +67,12 @@ export class Session implements AgentSession {
   }
 
   async identify(identity: GuestIdentity, options?: CallOptions): Promise<void> {
-    const slow = identity.sshHostKeys === "generate" ? 300_000 : 30_000;
     const call = {
       operation: "identify",
       params: identityParams(identity),
       what: "giving the guest its identity",
     };
-    await callAgent(this.#parts.mux, call, options, slow);
+    await callAgent(this.#parts.mux, call, options);
   }
 
   async mount(

@@ -93,8 +93,10 @@ export interface GuestIdentity {
   clockMs?: number | undefined;
   /** Bytes for the guest's random pool, base64. */
   entropy?: string | undefined;
-  /** `generate`: new ssh host keys (slow in an emulated guest); or the files themselves by name. */
-  sshHostKeys?: "generate" | Record<string, string> | undefined;
+  /** A UUID that programs take for the one of this boot: the kernel's own is the same in all clones of a template. */
+  bootId?: string | undefined;
+  /** Files of `/etc/ssh` by name. */
+  sshHostKeys?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface AgentInfo {

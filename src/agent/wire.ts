@@ -39,6 +39,8 @@ export const windowBytes = 256 * 1024;
 export const replayLimitBytes = 4 * 1024 * 1024;
 /** The other side misbehaves when it lets this much go without an acknowledgement. */
 export const replayHardLimitBytes = 8 * 1024 * 1024;
+/** What may come before the answer to a hello: twice what an agent can have on its way. */
+export const maxRemainsBytes = 2 * replayHardLimitBytes;
 /** What a frame counts for beside its payload, so that tiny frames are bounded, too. */
 export const frameCostBytes = 64;
 /** A receiver acknowledges at the latest after this many bytes or frames. */

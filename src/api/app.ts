@@ -15,6 +15,7 @@ import { addImageRoutes } from "./routes/images.ts";
 import { addLifecycleRoutes } from "./routes/lifecycle.ts";
 import { addSandboxRoutes } from "./routes/sandboxes.ts";
 import { addSystemRoutes } from "./routes/system.ts";
+import { addTemplateRoutes } from "./routes/templates.ts";
 import type { ApiServices } from "./services.ts";
 
 /** No route has this path. */
@@ -43,6 +44,7 @@ export function createApp(services: ApiServices): Api {
   addExecuteRoutes(api, services);
   addFileRoutes(api, services);
   addImageRoutes(api, services);
+  addTemplateRoutes(api, services);
   api.get("/openapi.json", (c) => c.json(openApiDocument(api)));
   api.notFound((c) => answerProblem(c, new RouteNotFoundError(c.req.method, c.req.path), services.log));
   api.onError((error, c) => answerProblem(c, error, services.log));

@@ -1,7 +1,6 @@
-import { mkdir } from "node:fs/promises";
-
 import type { StatePaths } from "../config/paths.ts";
 import { tryLockForProcess } from "../config/process-lock.ts";
+import { ensureStateFolder } from "../config/state-folder.ts";
 import { HeyvmError } from "../errors/index.ts";
 
 /** Another daemon owns this state folder. */
@@ -16,7 +15,7 @@ export class DaemonRunningError extends HeyvmError {
 
 /** One daemon per state folder: throws `DaemonRunningError` when another process has it. */
 export async function lockStateFolder(state: StatePaths): Promise<AsyncDisposable> {
-  await mkdir(state.root, { recursive: true, mode: 0o700 });
+  await ensureStateFolder(state.root);
   const lock = await tryLockForProcess(state.root, "daemon");
   if (lock === undefined) throw new DaemonRunningError(state);
   return lock;

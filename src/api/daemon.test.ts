@@ -213,3 +213,24 @@ test("a route that does not exist and the OpenAPI document are answered as such"
   );
   expect((await api.call("GET", "/images")).json).toMatchObject([{ name: "ubuntu:24.04", in_use: false }]);
 });
+
+test("an image goes when no sandbox stands on it, not even one whose backend cannot be had any more", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
+  await first.call("POST", "/sandboxes/box/stop", { grace_seconds: 0 });
+  await first.kill("SIGTERM");
+  const path = join(folder, "sandboxes", id, "record.json");
+  const record = JSON.parse(await readFile(path, "utf8"));
+  await writeFile(path, JSON.stringify({ ...record, spec: { ...record.spec, backend: "gone" } }));
+
+  const second = await start(folder);
+  const remove = async () => await second.call("DELETE", "/images/ubuntu:24.04");
+  expect(await remove()).toMatchObject({ status: 409, json: { code: "image_in_use" } });
+  await second.kill("SIGTERM");
+  await writeFile(path, JSON.stringify(record));
+
+  const third = await start(folder);
+  await third.call("DELETE", "/sandboxes/box");
+  expect(await third.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
+}, 60_000);

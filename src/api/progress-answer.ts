@@ -6,7 +6,7 @@ import { toErrorEvent } from "./problem.ts";
 
 export interface ProgressAnswer<T extends object> {
   /** `type` of the last line. */
-  type: "sandbox" | "image";
+  type: "sandbox" | "image" | "template";
   /** Of the JSON answer. */
   status: 200 | 201;
   work: (progress: Progress) => Promise<T>;

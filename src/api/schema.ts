@@ -6,6 +6,7 @@ export * from "./schema/sandbox.ts";
 export * from "./schema/execute.ts";
 export * from "./schema/files.ts";
 export * from "./schema/images.ts";
+export * from "./schema/templates.ts";
 export * from "./schema/system.ts";
 export * from "./schema/progress.ts";
 export type * from "./schema/progress-stream.ts";

@@ -1,8 +1,15 @@
 /** Between the wire's snake case and the sandbox model's camel case, in this one place. */
 import type { DirectoryEntry, FileStatus } from "../agent/types.ts";
-import type { CreateRequest, LogLine, SandboxView } from "../sandbox/index.ts";
+import type {
+  CreateRequest,
+  LogLine,
+  SandboxView,
+  TemplateBuildRequest,
+  TemplateView,
+} from "../sandbox/index.ts";
 import type { StoredImage } from "./image-service.ts";
 import type {
+  BuildTemplateRequest,
   CreateSandboxRequest,
   DirectoryEntryAnswer,
   FileStatusAnswer,
@@ -10,6 +17,7 @@ import type {
   LogEntry,
   OpenPort,
   Sandbox,
+  TemplateAnswer,
 } from "./schema.ts";
 
 export function toSandbox(view: SandboxView): Sandbox {
@@ -46,6 +54,8 @@ export function toSandbox(view: SandboxView): Sandbox {
     open_ports: spec.openPorts.map(toOpenPort),
     labels: spec.labels,
     warnings: record.warnings,
+    start_mode: record.start?.how,
+    start_reason: record.start?.reason,
     ...(view.errorMessage !== undefined && { error_message: view.errorMessage }),
   };
 }
@@ -79,6 +89,36 @@ export function fromCreateRequest(body: CreateSandboxRequest): CreateRequest {
     setupHooks: body.setup_hooks,
     network: body.needs_network,
     labels: body.labels,
+  };
+}
+
+export function fromBuildTemplateRequest(body: BuildTemplateRequest): TemplateBuildRequest {
+  return {
+    image: body.image,
+    type: body.sandbox_type,
+    backend: body.backend_type,
+    uri: body.uri,
+    cpus: body.cpus,
+    memoryBytes: body.memory,
+    sizeClass: body.size_class,
+  };
+}
+
+export function toTemplateAnswer(template: TemplateView): TemplateAnswer {
+  const { growsTo } = template;
+  return {
+    key: template.key,
+    image: template.reference,
+    sandbox_type: template.type,
+    backend_type: template.backend,
+    ...(template.uri !== undefined && { uri: template.uri }),
+    cpus: template.cpus,
+    memory: template.memoryBytes,
+    ...(growsTo !== undefined && { grows_to: { cpus: growsTo.cpus, memory: growsTo.memoryBytes } }),
+    size: template.diskBytes,
+    created_at: template.createdAt,
+    last_used_at: new Date(template.lastUsedMs).toISOString(),
+    in_use: template.inUse,
   };
 }
 

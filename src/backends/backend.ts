@@ -61,11 +61,18 @@ export interface GuestMount {
   readOnly: boolean;
 }
 
+/** How a machine came up: as a clone of one that was booted before, or by booting, and why, where that is worth knowing. */
+export interface MachineStart {
+  how: "cloned" | "booted";
+  reason?: string | undefined;
+}
+
 /** What a started machine needs from the layer above before anyone may use it. */
 export interface StartedMachine {
   guestMounts: readonly GuestMount[];
   /** What the user should know: software emulation, a network that reaches the host's loopback, … */
   warnings: readonly string[];
+  start: MachineStart;
 }
 
 /** A long step of a create, for the user to watch: `{id: "disk", title: "Preparing debian:12 for python (once)"}`. */
@@ -147,7 +154,7 @@ export interface Backend {
   /** Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. */
   prune(
     signal: AbortSignal,
-    options: { keepIds: ReadonlySet<string>; everything: boolean },
+    options: { keepIds: Pick<ReadonlySet<string>, "has">; everything: boolean },
   ): Promise<string[]>;
   /** Lets go of connections; machines go on. */
   close(): Promise<void>;
@@ -157,6 +164,75 @@ export interface Backend {
 export interface Pausable {
   pause(id: string, signal: AbortSignal): Promise<void>;
   resume(id: string, signal: AbortSignal): Promise<void>;
+}
+
+/** A machine that was booted once and frozen, of which sandboxes are clones. */
+export interface TemplateInfo {
+  /** 16 hex digits; changes with all that goes into a template. */
+  key: string;
+  /** The image's name. */
+  reference: string;
+  type: SandboxType;
+  cpus: number;
+  memoryBytes: number;
+  /** How large sandboxes can be that are cloned from it; absent: just as large as it is. */
+  growsTo?: { cpus: number; memoryBytes: number } | undefined;
+  /** ISO 8601. */
+  createdAt: string;
+  /** Milliseconds since the epoch. */
+  lastUsedMs: number;
+  /** What it takes of the disk. */
+  diskBytes: number;
+  /** A sandbox stands on it, or a machine that waits to become one. */
+  inUse: boolean;
+}
+
+/** What decides which template a machine is a clone of. */
+export type TemplateRequest = Pick<MachineSpec, "type" | "cpus" | "memoryBytes"> & { image: Image };
+
+/** A backend whose machines can be clones. */
+export interface TemplateKeeper {
+  listTemplates(signal: AbortSignal): Promise<TemplateInfo[]>;
+  /** The template for such machines, made now when there is none. Throws `unsupported` where machines cannot be cloned. */
+  buildTemplate(request: TemplateRequest, context: MachineContext): Promise<TemplateInfo>;
+  /** Idempotent: an absent one is `absent`. One that a sandbox stands on stays. */
+  removeTemplate(key: string, signal: AbortSignal): Promise<"removed" | "absent" | "in_use">;
+}
+
+/** Whether this backend's machines can be clones. */
+export function isTemplateKeeper(backend: Backend): backend is Backend & TemplateKeeper {
+  return "buildTemplate" in backend;
+}
+
+/** What is known of a sandbox before its image is looked up. */
+export interface ForthcomingMachine extends Pick<MachineSpec, "type" | "cpus" | "memoryBytes" | "network"> {
+  imageReference?: string | undefined;
+  mounts: readonly unknown[];
+}
+
+/** A backend that may have launched a machine before anybody asked for it. */
+export interface Forehanded {
+  /**
+   * The id that a sandbox should take to get such a machine; `undefined`: none waits. It is a hint: `create` looks
+   * whether the machine fits, and makes another when it does not.
+   */
+  reserveId(forthcoming: ForthcomingMachine): string | undefined;
+}
+
+/** Whether this backend launches machines ahead. */
+export function isForehanded(backend: Backend): backend is Backend & Forehanded {
+  return "reserveId" in backend;
+}
+
+/** A backend whose machines show their sandbox's name to people who look with other tools. */
+export interface Renamable {
+  /** After a machine was made for nobody in particular. It runs, and goes on. */
+  rename(spec: MachineSpec, signal: AbortSignal): Promise<void>;
+}
+
+/** Whether this backend can rename machines. */
+export function isRenamable(backend: Backend): backend is Backend & Renamable {
+  return "rename" in backend;
 }
 
 /** Whether this backend can pause machines. */

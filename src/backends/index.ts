@@ -12,6 +12,14 @@ export interface BackendsOptions {
   imageFolders: readonly string[];
   /** How long a guest may take until its agent answers. */
   bootTimeoutMs: number;
+  /** How much of the disk templates may take; 0: no machine is cloned. */
+  templateBudgetBytes: number;
+  /** How many machines are launched ahead for each template in use. */
+  shellsPerTemplate: number;
+  /** QEMU's cache of translated code under emulation, per machine; `undefined`: by the machine's memory. */
+  translationCacheBytes: number | undefined;
+  /** The size that a sandbox gets unless told. */
+  usualShape: { cpus: number; memoryBytes: number };
 }
 
 /** Makes them without connecting to anything yet. Those that cannot run say so in `availability()`. */
@@ -20,9 +28,22 @@ export function createBackends({
   stateFolder,
   imageFolders,
   bootTimeoutMs,
+  templateBudgetBytes,
+  shellsPerTemplate,
+  translationCacheBytes,
+  usualShape,
 }: BackendsOptions): readonly Backend[] {
   return [
-    createLibvirtBackend({ uri: libvirtUri, stateFolder, imageFolders, agentTimeoutMs: bootTimeoutMs }),
+    createLibvirtBackend({
+      uri: libvirtUri,
+      stateFolder,
+      imageFolders,
+      agentTimeoutMs: bootTimeoutMs,
+      templateBudgetBytes,
+      shellsPerTemplate,
+      translationCacheBytes,
+      usualShape,
+    }),
     createUnsupportedBackend("bubblewrap", "namespaces of this host's kernel, without a machine", false),
     createUnsupportedBackend("microsandbox", "small virtual machines by the microsandbox SDK", true),
   ];

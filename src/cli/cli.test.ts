@@ -1,5 +1,16 @@
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -7,6 +18,7 @@ import { describe, expect, test } from "vitest";
 
 import { createDeferred } from "../sdk/deferred.ts";
 import { type HostDaemon, startHostDaemon, webSandbox } from "./testing/host-daemon.ts";
+import { patient } from "./testing/patient.ts";
 import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
 
 interface Bench extends AsyncDisposable {
@@ -90,11 +102,57 @@ describe("results", () => {
     expect(bench.daemon.requests).toContain(`DELETE /sandboxes/${webSandbox.id}`);
   });
 
+  test("when several fail, each is named with its reason, and what they share is the exit code", async () => {
+    await using bench = await setUp();
+    const result = await bench.heyvm("rm", "--yes", "nobody", "noone");
+    expect(result).toMatchObject({ exitCode: 3, stdout: "" });
+    for (const word of ["2 sandboxes failed", "nobody: ", "noone: ", "hint: heyvm list --all"]) {
+      expect(result.stderr).toContain(word);
+    }
+    expect(result.stderr).not.toContain("bug");
+  });
+
   test("create prints the id alone when asked, and its steps on stderr", async () => {
     await using bench = await setUp();
     const result = await bench.heyvm("create", "--print-id");
     expect(result).toMatchObject({ exitCode: 0, stdout: `${webSandbox.id}\n` });
     expect(result.stderr).toContain("✓ Creating the machine  1.2s");
+  });
+});
+
+describe("doctor --fix", () => {
+  test("--yes runs every remedy without a question, once each, and ends well when all is mended", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "hv-"));
+    try {
+      await using bench = await setUp({ doctor: () => patient(folder) });
+      const { exitCode, stdout, stderr } = await bench.heyvm("doctor", "--fix", "--yes");
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain("2 failures");
+      expect(stdout).toContain("2 of 2 checks are fine");
+      expect(stderr.match(/running /g)).toHaveLength(2);
+      expect(await readdir(folder)).toEqual(["first", "second"]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test("without a terminal to ask on, nothing is run", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "hv-"));
+    try {
+      await using bench = await setUp({ doctor: () => patient(folder) });
+      const { exitCode, stderr } = await bench.heyvm("doctor", "--fix");
+      expect({ exitCode, stderr }).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--yes") });
+      expect(await readdir(folder)).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test("a remedy that fails is told with its exit code, and the finding stays", async () => {
+    await using bench = await setUp({ doctor: () => patient("/nonexistent") });
+    const { exitCode, stderr } = await bench.heyvm("doctor", "--fix", "--yes");
+    expect(exitCode).toBe(5);
+    expect(stderr).toMatch(/`touch \/nonexistent\/first` failed with exit code 1/);
   });
 });
 
@@ -251,6 +309,21 @@ describe("cp", () => {
     const second = await bench.heyvm("cp", "web:out/.", back);
     expect(second.exitCode).not.toBe(0);
     await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
+    // Nor when it is the copy's own name that the link has.
+    const third = await bench.heyvm("cp", "web:out/trap", back);
+    expect(third.exitCode).not.toBe(0);
+    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
+  });
+
+  test("what has no content to copy is an error that says what to do, and none of heyvm's own", async () => {
+    await using bench = await setUp();
+    const device = await bench.heyvm("cp", "/dev/null", "web:x");
+    expect(device.exitCode).toBe(2);
+    expect(device.stderr).toContain("heyvm cp - ID:PATH");
+    const unreadable = await bench.heyvm("cp", "/proc/self/mem", "web:x");
+    expect(unreadable.exitCode).not.toBe(0);
+    expect(unreadable.stderr).toContain("cannot read /proc/self/mem");
+    expect(unreadable.stderr).not.toContain("bug");
   });
 
   test("a file that is not there is exit code 3, on either side", async () => {

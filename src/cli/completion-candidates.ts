@@ -95,6 +95,7 @@ async function valuesOfArgument(argument: Argument, ask: Ask): Promise<Candidate
   if (argument.argChoices !== undefined) return plain(argument.argChoices);
   if (argument.name() === "id") return await sandboxes(ask);
   if (argument.name() === "image") return await images(ask);
+  if (argument.name() === "key") return await templates(ask);
   if (argument.name() === "from" || argument.name() === "to") {
     return (await sandboxes(ask)).map(({ value, description }) => ({ value: `${value}:`, description }));
   }
@@ -125,6 +126,11 @@ async function images(ask: Ask): Promise<Candidate[]> {
   const names = new Map(supported.map(({ name, description }) => [name, description]));
   for (const { name, path } of here) if (!names.has(name)) names.set(name, path);
   return [...names].map(([value, description]) => ({ value, description }));
+}
+
+async function templates(ask: Ask): Promise<Candidate[]> {
+  const found = (await ask((heyvm) => heyvm.templates.list())) ?? [];
+  return found.map(({ key, image, type }) => ({ value: key, description: `${image}, ${type}` }));
 }
 
 function plain(values: readonly string[]): Candidate[] {

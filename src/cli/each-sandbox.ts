@@ -1,5 +1,7 @@
+import { HeyvmError, toHeyvmError } from "../errors/index.ts";
 import type { Sandbox } from "../sdk/index.ts";
 import type { Invocation } from "./invocation.ts";
+import { printable } from "./output/text.ts";
 
 /** How many sandboxes a verb works on at the same time. */
 const concurrency = 8;
@@ -15,7 +17,7 @@ export async function forEachSandbox(
   work: (sandbox: Sandbox) => Promise<void>,
 ): Promise<void> {
   const heyvm = await invocation.connect();
-  const failures: unknown[] = [];
+  const failures: Failure[] = [];
   const one = async (reference: string): Promise<void> => {
     try {
       const sandbox = await heyvm.sandboxes.get(reference, { signal: invocation.signal });
@@ -24,7 +26,7 @@ export async function forEachSandbox(
         invocation.printJson(done === "removed" ? { id: sandbox.id, removed: true } : sandbox);
       else invocation.print(`${done} ${sandbox.name} ${invocation.style.dim(sandbox.id)}`);
     } catch (error) {
-      failures.push(error);
+      failures.push({ reference, error: toHeyvmError(error) });
     }
   };
   const waiting = [...new Set(references)];
@@ -32,6 +34,31 @@ export async function forEachSandbox(
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await one(next);
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, waiting.length) }, () => worker()));
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1) throw new AggregateError(failures, "several sandboxes failed");
+  if (failures.length > 1) throw new SeveralFailedError(failures);
+  if (failures[0] !== undefined) throw failures[0].error;
+}
+
+interface Failure {
+  reference: string;
+  error: HeyvmError;
+}
+
+/** Has the code that all failures share, so that a script sees it in the exit code. */
+class SeveralFailedError extends HeyvmError {
+  constructor(failures: readonly Failure[]) {
+    const codes = new Set(failures.map(({ error }) => error.code));
+    const [shared = "guest_failed"] = codes.size === 1 ? codes : [];
+    const lines = failures.map(({ reference, error }) => `  ${printable(reference)}: ${error.message}`);
+    const hints = new Set(failures.flatMap(({ error }) => error.hint ?? []));
+    super(shared, [`${failures.length} sandboxes failed`, ...lines].join("\n"), {
+      hint: hints.size === 1 ? [...hints][0] : undefined,
+      details: {
+        failures: failures.map(({ reference, error }) => ({
+          reference,
+          code: error.code,
+          error: error.message,
+        })),
+      },
+    });
+  }
 }

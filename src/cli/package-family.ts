@@ -14,7 +14,7 @@ const families: Readonly<Record<string, PackageFamily>> = {
 /** Whose package manager this machine has, by `/etc/os-release`. */
 export function packageFamily(osRelease: string = readOsRelease()): PackageFamily | undefined {
   const field = (name: string): string[] =>
-    new RegExp(`^${name}="?([^"\n]*)"?$`, "m").exec(osRelease)?.[1]?.split(/\s+/) ?? [];
+    new RegExp(`^${name}=["']?([^"'\n]*)["']?$`, "m").exec(osRelease)?.[1]?.split(/\s+/) ?? [];
   return [...field("ID"), ...field("ID_LIKE")]
     .map((id) => families[id])
     .find((family) => family !== undefined);

@@ -20,3 +20,16 @@ test("root's remedy goes without sudo", () => {
 test("what is well has no remedy", () => {
   expect(remedyHere({ ...check, verdict: "ok" }, true)).toBeUndefined();
 });
+
+test.each([
+  ["debian", "apt-get install qemu-system-x86"],
+  ["fedora", "dnf install qemu-kvm"],
+  ["arch", "pacman -S qemu-base"],
+] as const)("a %s machine gets the command of its package manager", (family, command) => {
+  const remedy = {
+    debian: "apt-get install qemu-system-x86",
+    fedora: "dnf install qemu-kvm",
+    arch: "pacman -S qemu-base",
+  };
+  expect(remedyHere({ ...check, remedy }, false, family)).toBe(command);
+});

@@ -17,9 +17,9 @@ type Check = DoctorReport["checks"][number];
 export function remedyHere(
   { remedy, verdict }: Check,
   isRoot = process.getuid?.() === 0,
+  family = packageFamily(),
 ): string | undefined {
   if (remedy === undefined || verdict === "ok") return undefined;
-  const family = packageFamily();
   const command = (family === undefined ? undefined : remedy[family]) ?? remedy.any ?? remedy.debian;
   return isRoot ? command?.replaceAll(/\bsudo /g, "") : command;
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +9,7 @@ import { describe, expect, test } from "vitest";
 
 import { parseMessage } from "../sdk/wire.ts";
 import { type HostDaemon, startHostDaemon } from "./testing/host-daemon.ts";
+import { patient } from "./testing/patient.ts";
 import { cliEnvironment, mainPath, tsxLoader } from "./testing/run-cli.ts";
 
 const ptyRun = fileURLToPath(new URL("testing/pty-run.py", import.meta.url));
@@ -129,6 +130,23 @@ describe("questions", () => {
     await screen.shows("[y/N] ");
     screen.type("\u0003");
     expect(await screen.end()).toEqual({ exit: 130, ...asFound });
+  });
+
+  test("doctor --fix asks for each remedy, runs those with a yes only, and looks again", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "hv-"));
+    try {
+      await using daemon = await daemonWithFolder({ doctor: () => patient(folder) });
+      const screen = onTerminal(daemon, "doctor", "--fix");
+      await screen.shows(`Run \`touch ${folder}/first\`? [y/N] `);
+      screen.type("n\r");
+      await screen.shows(`Run \`touch ${folder}/second\`? [y/N] `);
+      screen.type("y\r");
+      expect(await screen.end()).toEqual({ exit: 5, ...asFound });
+      expect(await readdir(folder)).toEqual(["second"]);
+      expect(screen.text()).toMatch(/2 failures,.*1 failure, 1 of 2/s);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });
 

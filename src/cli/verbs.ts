@@ -83,6 +83,12 @@ export const verbs: readonly Verb[] = [
     load: () => import("./commands/pull.ts"),
   },
   {
+    name: "templates",
+    group: images,
+    summary: "manage what sandboxes are cloned from",
+    load: () => import("./commands/templates.ts"),
+  },
+  {
     name: "backends",
     group: machine,
     summary: "show what can run sandboxes here",

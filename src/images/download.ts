@@ -106,18 +106,16 @@ async function transferAndVerify(partial: PartialFile, work: Download): Promise<
 
 async function transfer(partial: PartialFile, work: Download): Promise<void> {
   const resumedBytes = partial.sizeBytes === 0 ? undefined : partial.sizeBytes;
-  let farthest = partial.sizeBytes;
+  let before = { sizeBytes: partial.sizeBytes, restarts: partial.restarts };
   await withRetries(
     {
       timeouts: work.timeouts,
       signal: work.signal,
-      progressed: () => {
-        const progressed = partial.sizeBytes > farthest;
-        farthest = Math.max(farthest, partial.sizeBytes);
-        return progressed;
-      },
+      // Who has to begin anew each time may get a little farther each time, and never to the end.
+      progressed: () => partial.sizeBytes > before.sizeBytes && partial.restarts === before.restarts,
     },
     async () => {
+      before = { sizeBytes: partial.sizeBytes, restarts: partial.restarts };
       if (partial.sizeBytes > 0 && partial.sizeBytes === partial.origin?.totalBytes) return;
       await receive(partial, work, resumedBytes);
     },

@@ -38,6 +38,8 @@ export interface PartialFile extends AsyncDisposable {
   hashExisting(onProgress: (doneBytes: number) => void, signal: AbortSignal): Promise<void>;
   /** Forgets the bytes so far. */
   restart(): Promise<void>;
+  /** How often bytes were forgotten since it was opened. */
+  readonly restarts: number;
   describe(origin: PartialOrigin): Promise<void>;
   append(chunk: Buffer): Promise<void>;
   /** The digest of all, when all is safely on disk. */
@@ -50,6 +52,7 @@ const hashChunkBytes = 1024 * 1024;
 export async function openPartial(path: string, algorithm: ChecksumAlgorithm): Promise<PartialFile> {
   const file = await openForWriting(path);
   let sizeBytes = (await file.stat()).size;
+  let restarts = 0;
   let hash: Hash = createHash(algorithm);
   let origin = await readOrigin(path);
   const originPath = `${path}.json`;
@@ -58,6 +61,9 @@ export async function openPartial(path: string, algorithm: ChecksumAlgorithm): P
     path,
     get sizeBytes() {
       return sizeBytes;
+    },
+    get restarts() {
+      return restarts;
     },
     get origin() {
       return origin;
@@ -74,6 +80,7 @@ export async function openPartial(path: string, algorithm: ChecksumAlgorithm): P
     },
     async restart() {
       await file.truncate(0);
+      restarts += 1;
       sizeBytes = 0;
       hash = createHash(algorithm);
     },

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 
 import { domainCalls } from "./calls/domain.ts";
+import { qemuCalls } from "./calls/qemu.ts";
 import { domainStatisticsCalls } from "./calls/domain-statistics.ts";
 import {
   LibvirtAbortError,
@@ -56,6 +57,37 @@ describe("calls", () => {
     expect(error instanceof Error ? error.stack : "").toContain("rpc.test.ts");
     expect(LibvirtError.hasCode(error, "noDomain")).toBe(true);
     expect(LibvirtError.hasCode(error, "noStoragePool")).toBe(false);
+  });
+
+  it.each([
+    ['{"return":{"version":"7.2"}}', { version: "7.2" }],
+    ['{"return":{}}', {}],
+    // A command of an agent that answers nothing, such as guest-shutdown.
+    [undefined, undefined],
+  ])("of the guest agent give its return value: %s", async (answer, value) => {
+    const transport = createFakeTransport();
+    const calls = qemuCalls(createRpc(transport, "test", timeoutMs));
+    const domain = { name: "a", uuid: "00000000-0000-0000-0000-000000000000", id: 1 };
+    const info = calls.agentCommand(domain, { execute: "guest-info" });
+    transport.sayPacket({}, new XdrWriter().optionalString(answer).finish());
+    expect(await info).toEqual(value);
+  });
+
+  it.each([
+    [
+      '{"error":{"class":"CommandNotFound","desc":"no"}}',
+      { name: "QemuCommandError", errorClass: "CommandNotFound" },
+    ],
+    ["{", { name: "LibvirtProtocolError" }],
+    ["[]", { name: "LibvirtProtocolError" }],
+    ['{"error":null}', { name: "LibvirtProtocolError" }],
+  ])("of the guest agent fail with what it says instead: %s", async (answer, error) => {
+    const transport = createFakeTransport();
+    const calls = qemuCalls(createRpc(transport, "test", timeoutMs));
+    const domain = { name: "a", uuid: "00000000-0000-0000-0000-000000000000", id: 1 };
+    const info = calls.agentCommand(domain, { execute: "guest-info" });
+    transport.sayPacket({}, new XdrWriter().optionalString(answer).finish());
+    await expect(info).rejects.toMatchObject(error);
   });
 
   it.each([

@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { connectLibvirt, LibvirtError, type DomainRef, type LibvirtConnection } from "./index.ts";
+import { createDeferred } from "./deferred.ts";
+import { echo, echoIsReady } from "./testing/echo-machine.ts";
 import { startSessionHost, type SessionHost } from "./testing/session-daemon.ts";
 import { tinyDomainXml, withDomain } from "./testing/tiny-domain.ts";
 
@@ -73,6 +75,24 @@ describe("a domain", () => {
     expect(await domains.state(defined)).toEqual({ state: "shutoff", reason: "destroyed" });
     await domains.undefine(defined, { managedSave: true, snapshotsMetadata: true, nvram: true });
     await expect(domains.lookupByName("life")).rejects.toMatchObject({ codeName: "noDomain", code: 42 });
+  });
+
+  it("is shut down by its power button, when its guest obeys", async () => {
+    await using running = await withDomain(connection, "obedient", echo(host));
+    const { devices, domains, events } = connection;
+    const ended = createDeferred<string>();
+    await using _subscription = await events.onLifecycle(
+      ({ event, detail }) => event === "stopped" && ended.resolve(detail),
+      { domain: running.domain },
+    );
+    const console = await devices.openConsole(running.domain);
+    await domains.resume(running.domain);
+    for await (const chunk of console) if (String(chunk).includes(echoIsReady)) break;
+    await expect(domains.shutdown(running.domain, { method: "agent" })).rejects.toBeInstanceOf(LibvirtError);
+    await domains.shutdown(running.domain);
+    expect(await ended.promise).toBe("shutdown");
+    expect(await domains.state(running.domain)).toEqual({ state: "shutoff", reason: "shutdown" });
+    await expect(domains.shutdown(running.domain)).rejects.toMatchObject({ codeName: "operationInvalid" });
   });
 
   it("that is transient is gone when it ends", async () => {

@@ -9,6 +9,7 @@ import {
   type LibvirtConnection,
 } from "./index.ts";
 import { startSessionHost, type SessionHost } from "./testing/session-daemon.ts";
+import { echo, echoIsReady } from "./testing/echo-machine.ts";
 import { tinyChannelName, withDomain } from "./testing/tiny-domain.ts";
 
 let host: SessionHost;
@@ -46,6 +47,21 @@ describe("a console", () => {
     expect(console.errored).toBeNull();
   });
 
+  it("carries bytes both ways", async () => {
+    await using running = await withDomain(connection, "echo", echo(host));
+    const console = await connection.devices.openConsole(running.domain);
+    const read = (text: string) => readUntil(console.iterator({ destroyOnReturn: false }), text);
+    await connection.domains.resume(running.domain);
+    await read(echoIsReady);
+    for (const words of ["one by one", "again: äöü\0"]) {
+      console.write(words);
+      const bytes = Buffer.from(words).toString("latin1");
+      expect(await read(bytes)).toBe(bytes);
+    }
+    console.destroy();
+    await once(console, "close");
+  });
+
   it("belongs to one client until another takes it by force", async () => {
     await using running = await withDomain(connection, "wanted", { start: true });
     const first = await connection.devices.openConsole(running.domain);
@@ -74,7 +90,7 @@ describe("a console", () => {
 });
 
 describe("a channel", () => {
-  it("carries bytes both ways and ends when it is ended", async () => {
+  it("can be written to and ends when it is ended", async () => {
     await using running = await withDomain(connection, "talker", { start: true });
     const channel = await connection.devices.openChannel(running.domain, tinyChannelName);
     await expect(connection.devices.openChannel(running.domain, "no.such.channel")).rejects.toMatchObject({

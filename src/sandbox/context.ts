@@ -6,8 +6,11 @@ import type { Settings } from "../config/settings.ts";
 import type { Image } from "../images/image.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
 import type { Deadlines } from "./deadlines.ts";
+import type { ImageHolds } from "./image-holds.ts";
 import type { RecordStore } from "./record-store.ts";
 import type { SandboxRegistry } from "./registry.ts";
+import type { WarmMachine } from "./warm-machine.ts";
+import type { WarmPool } from "./warm-pool.ts";
 
 /** Where images come from. Downloads report their progress as steps. */
 export interface ImageSource {
@@ -26,11 +29,12 @@ export interface SandboxContext {
   state: StatePaths;
   settings: Settings;
   backends: BackendRegistry;
-  images: ImageSource;
+  images: ImageHolds;
   connectAgent: ConnectAgent;
   records: RecordStore;
   registry: SandboxRegistry;
   deadlines: Deadlines;
+  pool: WarmPool<WarmMachine>;
   log: Log;
   /** Aborts when the daemon is about to leave. */
   shutdown: AbortSignal;

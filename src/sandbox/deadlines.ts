@@ -9,17 +9,21 @@ export interface Deadlines {
   disarm(id: string): void;
   /** Whether any deadline is still to come. */
   readonly pending: number;
+  /** No deadline is armed any more, either. */
   close(): void;
 }
 
 export function createDeadlines(onExpired: (id: string) => void): Deadlines {
   const timers = new Map<string, NodeJS.Timeout>();
+  let closed = false;
   const disarm = (id: string): void => {
     clearTimeout(timers.get(id));
     timers.delete(id);
   };
   const arm = (id: string, atMs: number): void => {
     disarm(id);
+    // What is still under way may fail and want another try: the next daemon's.
+    if (closed) return;
     const leftMs = Math.max(0, atMs - Date.now());
     const timer = setTimeout(
       () => {
@@ -41,6 +45,7 @@ export function createDeadlines(onExpired: (id: string) => void): Deadlines {
       return timers.size;
     },
     close() {
+      closed = true;
       for (const id of timers.keys()) disarm(id);
     },
   };

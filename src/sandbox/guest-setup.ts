@@ -1,10 +1,9 @@
 /** What a guest needs after its machine started and before anyone may use it. */
-import { randomBytes } from "node:crypto";
-
 import type { AgentSession } from "../agent/types.ts";
 import type { StartedMachine } from "../backends/backend.ts";
-import { HeyvmError, messageOf } from "../errors/index.ts";
+import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
+import { identifyAgain, identifyNew, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { publishPorts } from "./ports.ts";
 import type { LiveSandbox } from "./registry.ts";
@@ -14,10 +13,11 @@ import { waitForAgent } from "./wait-for-agent.ts";
 import { waitForNetwork } from "./wait-for-network.ts";
 
 const shell = "/bin/sh";
+/** The guest works on what its user wants first; nobody can connect to its ssh server yet. */
+const firstCommandMs = 2000;
 /** A hook may install packages under emulation. */
 const hookTimeoutMs = 1_800_000;
 const hookOutputBytes = 4096;
-const hostKeysTimeoutMs = 300_000;
 
 /** A setup hook ended with something else than 0. */
 export class SetupHookError extends HeyvmError {
@@ -38,6 +38,22 @@ export async function setUpGuest(
   progress: Progress,
   isNew: boolean,
 ): Promise<void> {
+  const agent = await prepareGuest(context, sandbox, started, progress, isNew);
+  if (isNew) {
+    const afterMs = isReachableBySsh(sandbox.record.spec) ? 0 : firstCommandMs;
+    void makeHostKeys(context, sandbox, agent, { afterMs });
+  }
+  await putToUse(sandbox, agent, progress, isNew);
+}
+
+/** What a guest needs whatever it is used for: identity, mounts, working directory, network. */
+export async function prepareGuest(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  started: StartedMachine,
+  progress: Progress,
+  isNew: boolean,
+): Promise<AgentSession> {
   const { signal } = progress;
   const { spec } = sandbox.record;
   const agent = await inStep(
@@ -46,7 +62,9 @@ export async function setUpGuest(
     async () => await waitForAgent(context, sandbox, signal),
   );
   await inStep(progress, { id: "guest", title: "Setting up the guest" }, async () => {
-    await identify(agent, sandbox, isNew, signal);
+    const isClone = started.start.how === "cloned";
+    if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
+    else await identifyAgain(agent, spec.slug, { signal });
     for (const { tag, guestPath, readOnly } of started.guestMounts) {
       await agent.mount(tag, guestPath, { readOnly, signal });
     }
@@ -57,8 +75,19 @@ export async function setUpGuest(
     const isUp = await inStep(progress, { id: "network", title }, () => waitForNetwork(agent, signal));
     if (!isUp) progress.onWarning("the guest has no route yet: its network may not work");
   }
+  return agent;
+}
+
+/** Begins what was asked for: setup hooks (of a new sandbox), ports, start command. */
+export async function putToUse(
+  sandbox: LiveSandbox,
+  agent: AgentSession,
+  progress: Progress,
+  isNew: boolean,
+): Promise<void> {
+  const { signal } = progress;
+  const { spec } = sandbox.record;
   if (isNew) {
-    makeHostKeys(context, sandbox, agent);
     for (const [index, hook] of spec.setupHooks.entries()) {
       const title = `Running setup hook ${index + 1} of ${spec.setupHooks.length}`;
       await inStep(progress, { id: `hook-${index + 1}`, title }, async () => {
@@ -81,44 +110,6 @@ export async function setUpGuest(
       );
     });
   }
-}
-
-async function identify(
-  agent: AgentSession,
-  { record }: LiveSandbox,
-  isNew: boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  const entropy = randomBytes(64).toString("base64");
-  const lasting = isNew
-    ? { hostname: record.spec.slug, machineId: randomBytes(16).toString("hex") }
-    : { hostname: record.spec.slug };
-  await agent.identify({ ...lasting, clockMs: Date.now(), entropy }, { signal });
-}
-
-/** An ssh server that the image starts at boot had no keys then. */
-const startSshScript = `
-for server in ssh sshd; do
-  if systemctl is-enabled --quiet $server 2> /dev/null; then systemctl --no-block start $server
-  elif rc-update show default 2> /dev/null | grep -qw $server; then rc-service --quiet $server start
-  fi
-done`;
-
-/** Slow in an emulated guest, and nobody waits for it: only a guest with an ssh server needs keys at all. */
-function makeHostKeys(context: SandboxContext, { record }: LiveSandbox, agent: AgentSession): void {
-  const signal = AbortSignal.any([context.shutdown, AbortSignal.timeout(hostKeysTimeoutMs)]);
-  const make = async (): Promise<void> => {
-    const sshd = await agent.files.stat("/usr/sbin/sshd", { signal }).catch(() => undefined);
-    if (sshd !== undefined) {
-      await agent.identify({ sshHostKeys: "generate" }, { signal, timeoutMs: hostKeysTimeoutMs });
-      const nowhere = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
-      await agent.exec({ argv: [shell, "-c", startSshScript], detached: nowhere }, { signal });
-    }
-  };
-  make().catch((error: unknown) => {
-    // The sandbox may have ended before.
-    context.log.info({ id: record.id, reason: messageOf(error) }, "ssh host keys were not made");
-  });
 }
 
 async function runHook(

@@ -4,6 +4,7 @@ export { type ImageSource, type Log, type SandboxContext } from "./context.ts";
 export { createSandbox } from "./create.ts";
 export { type CommandRequest, execInSandbox, openShell } from "./exec.ts";
 export { filesOf } from "./files.ts";
+export { cutLines } from "./cut-lines.ts";
 export { consoleLines, followStartCommand, linesOf, type LogLine, readLogs } from "./logs.ts";
 export { collectOutput } from "./output.ts";
 export { pauseSandbox, resumeSandbox } from "./pause.ts";
@@ -15,4 +16,12 @@ export { type OpenSandboxes, openSandboxes, type SandboxesOptions } from "./sand
 export { type CreateRequest } from "./spec.ts";
 export { startSandbox } from "./start.ts";
 export { killSandbox, restartSandbox, stopSandbox } from "./stop.ts";
-export { sandboxStatistics, type SandboxView, viewSandbox } from "./view.ts";
+export {
+  buildTemplate,
+  listTemplates,
+  pruneTemplates,
+  removeTemplate,
+  type TemplateBuildRequest,
+  type TemplateView,
+} from "./templates.ts";
+export { sandboxStatistics, type SandboxView, viewNewSandbox, viewSandbox } from "./view.ts";

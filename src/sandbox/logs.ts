@@ -19,6 +19,9 @@ export interface LogLine {
   message: string;
 }
 
+const newline = 0x0a;
+/** What is shown of a line: nobody reads on, and a guest can write one for ever. */
+const lineCharacters = 16_384;
 const consoleBytes = 1_048_576;
 /** The newest part of a start command's output that is looked at. */
 const fileBytes = 1_048_576;
@@ -53,15 +56,17 @@ export async function followStartCommand(
   return command;
 }
 
-/** The console's newest output, split in lines without terminal control codes. */
+/** The console's newest output, split in lines without terminal control codes; `finished`: without a line that goes on. */
 export async function consoleLines(
   context: SandboxContext,
   sandbox: LiveSandbox,
   signal: AbortSignal,
+  { finished = false }: { finished?: boolean } = {},
 ): Promise<LogLine[]> {
   const backend = await backendOf(context, sandbox);
   const output = await backend.readConsole(sandbox.record.id, consoleBytes, signal);
-  return linesOf(output, "console", Date.now());
+  const end = finished ? output.lastIndexOf(newline) + 1 : output.length;
+  return linesOf(output.subarray(0, end), "console", Date.now());
 }
 
 /** Whole and last, perhaps unfinished, lines of an output, safe to show on a terminal. */
@@ -101,10 +106,12 @@ async function fileLines(
   return linesOf(Buffer.concat(chunks), source, status.modifiedMs);
 }
 
-/** Without escape sequences, and with what a carriage return left standing. */
+// oxlint-disable-next-line no-control-regex -- control characters are what this removes
+const escapeSequence = /\u001B(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001B]*(?:\u0007|\u001B\\)?|.)/g;
+
+/** Without escape sequences, and with what a carriage return left standing. Looks at each character a few times at most. */
 function plainText(line: string): string {
-  const visible = line.replace(/\r+$/, "");
-  // oxlint-disable-next-line no-control-regex -- control characters are what this removes
-  const withoutCodes = visible.replaceAll(/\u001B(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007]*\u0007|.)/g, "");
+  const visible = line.slice(0, lineCharacters).replace(/\r+$/, "");
+  const withoutCodes = visible.replaceAll(escapeSequence, "");
   return withoutCodes.slice(withoutCodes.lastIndexOf("\r") + 1).replaceAll(/[^\P{Cc}\t]/gu, "");
 }

@@ -51,6 +51,15 @@ test.each([
   });
 });
 
+test("the state folder is hidden also when it is a link, and from above", async () => {
+  const root = await folders();
+  const denied = { message: expect.stringContaining("may be seen") };
+  for (const hostPath of [join(root, "state"), join(root, "hidden"), root]) {
+    const mount = resolveMounts([{ hostPath, guestPath: "/data", readOnly: true }], [join(root, "hidden")]);
+    await expect(mount).rejects.toMatchObject(denied);
+  }
+});
+
 test("two mounts at one place are refused", async () => {
   const root = await folders();
   const mount = { hostPath: join(root, "data"), guestPath: "/data", readOnly: true };

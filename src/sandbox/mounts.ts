@@ -75,11 +75,14 @@ async function resolveHostFolder(
       hint: "mount the one folder that the sandbox needs",
     });
   }
-  const shielded = [...hostKernelFolders, ...forbidden].find((folder) => isInside(resolved, folder));
-  if (shielded !== undefined) {
+  const secret = await Promise.all(forbidden.map((folder) => realpath(folder).catch(() => folder)));
+  const shielded = [...hostKernelFolders, ...secret].find((folder) => isInside(resolved, folder));
+  const shown = secret.find((folder) => isInside(folder, resolved));
+  if (shielded !== undefined || shown !== undefined) {
     throw new InvalidArgumentError(
       field,
-      `cannot mount ${resolved}: nothing in ${shielded} may be seen by a guest`,
+      `cannot mount ${resolved}: nothing in ${shielded ?? shown} may be seen by a guest`,
+      { hint: "mount the one folder that the sandbox needs" },
     );
   }
   await checkAccess(field, resolved, constants.R_OK + constants.X_OK, "read");

@@ -10,7 +10,8 @@ export async function prune(
   context: SandboxContext,
   options: { everything: boolean; signal: AbortSignal },
 ): Promise<string[]> {
-  const keepIds = new Set(context.registry.list().map(({ record }) => record.id));
+  // Asked as late as can be: sandboxes are created meanwhile.
+  const keepIds = { has: (id: string) => context.registry.find(id) !== undefined };
   const removed: string[] = [];
   for (const { backend } of context.backends.opened()) {
     const { available } = await backend.availability(options.signal);
@@ -30,7 +31,10 @@ async function pruneStateFolder({ state, registry }: SandboxContext): Promise<st
       await rm(folder, { recursive: true, force: true });
       removed.push(`folder ${folder}`);
     } else {
-      for (const file of (await namesIn(folder)).filter((candidate) => candidate.endsWith(".tmp"))) {
+      // Our own are being written.
+      const ours = new RegExp(`\\.${process.pid}-[0-9a-f]+\\.tmp$`);
+      const files = (await namesIn(folder)).filter((file) => file.endsWith(".tmp") && !ours.test(file));
+      for (const file of files) {
         await rm(join(folder, file), { force: true });
         removed.push(`file ${join(folder, file)}`);
       }

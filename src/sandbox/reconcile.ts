@@ -47,7 +47,7 @@ function addLoaded(context: SandboxContext, record: SandboxRecord, damaged: bool
   const sandbox = context.registry.add(
     record,
     machineSession(context, record.id, async () => await backendOf(context, sandbox)),
-    damaged,
+    { damaged },
   );
   return sandbox;
 }

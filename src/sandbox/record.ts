@@ -53,6 +53,8 @@ export const recordSchema = z.object({
   startedAtMs: z.number().nullable(),
   expiresAtMs: z.number().nullable(),
   warnings: z.array(z.string()),
+  /** How its machine came up the last time. */
+  start: z.object({ how: z.enum(["cloned", "booted"]), reason: z.string().optional() }).optional(),
 });
 
 export type SandboxSpec = z.infer<typeof specSchema>;

@@ -16,6 +16,8 @@ export interface LiveSandbox {
   unreachable: string | undefined;
   /** Its record could not be read: the one in memory stands in for it. */
   readonly damaged: boolean;
+  /** Waits in the warm pool: nobody sees it, and its names are free. */
+  warm: boolean;
   /** Ends a create that is under way, which then undoes itself. */
   creating: AbortController | undefined;
   /** Host ports that lead into the guest while it runs. */
@@ -25,12 +27,20 @@ export interface LiveSandbox {
 }
 
 export interface SandboxRegistry {
+  /** Those that users know of. */
   list(): readonly LiveSandbox[];
-  /** By id, name, slug, or a prefix of the id that only one has. Throws `sandbox_not_found` or `ambiguous_reference`. */
+  /** Also those that wait in the warm pool. */
+  all(): readonly LiveSandbox[];
+  /** One that users know of, by id, name, slug, or a prefix of the id that only one has. Throws `sandbox_not_found` or `ambiguous_reference`. */
   resolve(reference: string): LiveSandbox;
+  /** By its whole id, also one that waits in the warm pool. */
   find(id: string): LiveSandbox | undefined;
   /** Adds a sandbox whose names are reserved, or were on disk. */
-  add(record: SandboxRecord, session: SessionHolder, damaged?: boolean): LiveSandbox;
+  add(
+    record: SandboxRecord,
+    session: SessionHolder,
+    options?: { damaged?: boolean; warm?: boolean },
+  ): LiveSandbox;
   /** Keeps a name and a slug until `release`; `slug` may be changed to a free one unless it was asked for. */
   reserve(names: { name: string; slug: string; slugGiven: boolean }): NameReservation;
   delete(id: string): void;
@@ -70,20 +80,22 @@ export function statusOf(sandbox: LiveSandbox): SandboxStatus {
 export function createSandboxRegistry(): SandboxRegistry {
   const byId = new Map<string, LiveSandbox>();
   const reserved = new Set<NameReservation>();
+  const list = (): LiveSandbox[] => [...byId.values()].filter(({ warm }) => !warm);
   const holders = (): { name: string; slug: string }[] => [
-    ...[...byId.values()].map(({ record }) => record.spec),
+    ...list().map(({ record }) => record.spec),
     ...reserved,
   ];
   const isTaken = (text: string): boolean =>
     holders().some(({ name, slug }) => name === text || slug === text);
 
   return {
-    list: () => [...byId.values()],
+    list,
+    all: () => [...byId.values()],
     find: (id) => byId.get(id),
     resolve(reference) {
+      const all = list();
       const exact = byId.get(reference);
-      if (exact !== undefined) return exact;
-      const all = [...byId.values()];
+      if (exact?.warm === false) return exact;
       const named = all.filter(({ record: { spec } }) => spec.name === reference || spec.slug === reference);
       if (named[0] !== undefined) return onlyOne(reference, named);
       const prefixed =
@@ -101,13 +113,14 @@ export function createSandboxRegistry(): SandboxRegistry {
       reserved.add(reservation);
       return reservation;
     },
-    add(record, session, damaged = false) {
+    add(record, session, { damaged = false, warm = false } = {}) {
       const sandbox: LiveSandbox = {
         record,
         lock: createLock(),
         session,
         unreachable: undefined,
         damaged,
+        warm,
         creating: undefined,
         ports: undefined,
         cpuSample: undefined,

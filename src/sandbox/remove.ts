@@ -1,8 +1,17 @@
 /** Removes a sandbox and everything of it. */
+import { HeyvmError } from "../errors/index.ts";
 import { disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
+import type { SandboxRecord } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
+
+/** A removal of it has begun, and may have failed. */
+export class SandboxRemovedError extends HeyvmError {
+  constructor({ id, spec }: SandboxRecord) {
+    super("wrong_state", `sandbox ${spec.name} is being removed`, { hint: `heyvm rm ${id}` });
+  }
+}
 
 /** Idempotent. A create that is under way is ended first. Once begun, a removal is finished, if need be by the next daemon. */
 export async function removeSandbox(
@@ -17,6 +26,8 @@ export async function removeSandbox(
     async () => {
       if (context.registry.find(id) !== sandbox) return;
       context.deadlines.disarm(id);
+      // A list that is looking at it now would connect again, to a machine that nobody sees the end of.
+      await sandbox.session.end(new SandboxRemovedError(sandbox.record));
       await disconnect(sandbox);
       if (!sandbox.damaged) {
         sandbox.record = { ...sandbox.record, removing: true };

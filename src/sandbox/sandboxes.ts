@@ -1,5 +1,6 @@
 /** The sandboxes of one state folder, opened by the one daemon that owns it. */
 import type { ConnectAgent } from "../agent/types.ts";
+import type { Backend, MachineStatus } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../errors/index.ts";
@@ -7,10 +8,13 @@ import { createBackendRegistry, type OpenBackends } from "./backend-registry.ts"
 import { disconnect } from "./changes.ts";
 import type { ImageSource, Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
+import { createImageHolds } from "./image-holds.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry } from "./registry.ts";
 import { removeSandbox } from "./remove.ts";
+import { lookAtWarmMachine, makeWarmMachine, removeWarmMachine, type WarmMachine } from "./warm-machine.ts";
+import { createWarmPool } from "./warm-pool.ts";
 
 export interface SandboxesOptions {
   state: StatePaths;
@@ -23,11 +27,11 @@ export interface SandboxesOptions {
 
 export interface OpenSandboxes {
   context: SandboxContext;
-  /** Whether something will have to be done that only a daemon can do: a deadline, a published port, a create. */
+  /** Whether something will have to be done that only a daemon can do: a deadline, a published port, a create, a warm pool. */
   needsDaemon(): boolean;
   /** Ends creates and starts that are under way; they undo themselves. */
   abortWork(): void;
-  /** Ends all work and connections; machines go on. */
+  /** Ends all work and connections, and the warm pool; sandboxes' machines go on. */
   close(): Promise<void>;
 }
 
@@ -42,24 +46,35 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
   const context: SandboxContext = {
     state,
     settings,
-    images: options.images,
+    images: createImageHolds(options.images),
     connectAgent: options.connectAgent,
     records: createRecordStore(state),
     registry,
     deadlines: createDeadlines((id) => void expire(context, id)),
+    pool: createWarmPool<WarmMachine>({
+      size: settings["pool.size"],
+      make: async (signal) => await makeWarmMachine(context, signal),
+      remove: async (machine) => await removeWarmMachine(context, machine),
+      signal: shutdown.signal,
+      onFailure: (error, retryMs) => {
+        log.warn({ reason: messageOf(error), retry_ms: retryMs }, "a warm machine could not be made");
+      },
+    }),
     backends: createBackendRegistry({
       open: options.openBackends,
       defaultUri: settings["libvirt.uri"],
       permitted: settings.backends,
-      onChange: (_backend, { id }) => void machineChanged(context, id),
+      onChange: (backend, status) => void machineChanged(context, backend, status),
     }),
     log,
     shutdown: shutdown.signal,
   };
   await reconcile(context);
+  context.pool.start();
   return {
     context,
     needsDaemon: () =>
+      settings["pool.size"] > 0 ||
       context.deadlines.pending > 0 ||
       registry
         .list()
@@ -71,6 +86,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
     async close() {
       shutdown.abort();
       context.deadlines.close();
+      await context.pool.close();
       await Promise.all(
         registry.list().map(async (sandbox) => {
           await sandbox.lock.run("leaving", async () => await disconnect(sandbox));
@@ -93,9 +109,18 @@ async function expire(context: SandboxContext, id: string): Promise<void> {
   }
 }
 
-async function machineChanged(context: SandboxContext, id: string): Promise<void> {
+async function machineChanged(
+  context: SandboxContext,
+  backend: Backend,
+  status: MachineStatus,
+): Promise<void> {
+  const { id } = status;
   const sandbox = context.registry.find(id);
   if (sandbox === undefined) return;
+  if (sandbox.warm) {
+    await lookAtWarmMachine(context, backend, status);
+    return;
+  }
   try {
     // Asked anew under the lock: an event may be old by then.
     await refresh(context, sandbox);

@@ -69,3 +69,16 @@ test("closing ends a connecting that is under way", async () => {
   await holder.close();
   expect(await outcome).toBe("Error: given up");
 });
+
+test("after its end nobody connects any more", async () => {
+  let attempts = 0;
+  const holder = createSessionHolder(async () => {
+    attempts += 1;
+    return await Promise.resolve(fakeSession());
+  });
+  const session = await holder.get(never);
+  await holder.end(new Error("it is being removed"));
+  await session.closed;
+  await expect(holder.get(never)).rejects.toThrow("it is being removed");
+  expect({ attempts, current: holder.current() }).toEqual({ attempts: 1, current: undefined });
+});

@@ -9,11 +9,14 @@ export interface SessionHolder {
   current(): AgentSession | undefined;
   /** Ends the session, or the connecting. The next `get` connects anew. */
   close(): Promise<void>;
+  /** As `close`, and every later `get` throws the reason: nobody would close what it connected. */
+  end(reason: Error): Promise<void>;
 }
 
 export function createSessionHolder(connect: (signal: AbortSignal) => Promise<AgentSession>): SessionHolder {
   let pending: { session: Promise<AgentSession>; abort: AbortController } | undefined;
   let session: AgentSession | undefined;
+  let ended: Error | undefined;
 
   const begin = (): Promise<AgentSession> => {
     const abort = new AbortController();
@@ -34,16 +37,25 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
     return mine.session;
   };
 
+  const close = async (): Promise<void> => {
+    const closing = pending;
+    pending = undefined;
+    session = undefined;
+    closing?.abort.abort();
+    const connected = await closing?.session.catch(() => undefined);
+    await connected?.close();
+  };
+
   return {
     current: () => session,
-    get: async (signal) => await orAborted(pending?.session ?? begin(), signal),
-    async close() {
-      const closing = pending;
-      pending = undefined;
-      session = undefined;
-      closing?.abort.abort();
-      const connected = await closing?.session.catch(() => undefined);
-      await connected?.close();
+    async get(signal) {
+      if (ended !== undefined) throw ended;
+      return await orAborted(pending?.session ?? begin(), signal);
+    },
+    close,
+    async end(reason) {
+      ended = reason;
+      await close();
     },
   };
 }

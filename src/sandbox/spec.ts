@@ -43,11 +43,10 @@ const defaultWorkingDirectory = "/workspace";
 /** Checks all but the name and the slug, whose uniqueness is the registry's business. Throws `invalid_argument`. */
 export async function resolveSpec(
   request: CreateRequest,
-  names: { name: string; slug: string },
   backend: Backend,
   defaults: SpecDefaults,
   state: StatePaths,
-): Promise<{ spec: SandboxSpec; warnings: string[] }> {
+): Promise<{ spec: Omit<SandboxSpec, "name" | "slug">; warnings: string[] }> {
   const { warnings, ...size } = resolveSize(request, defaults);
   checkEnvironment("env_vars", request.env ?? {});
   checkLabels(request.labels ?? {});
@@ -56,10 +55,9 @@ export async function resolveSpec(
   if (!backend.usesImages && request.image !== undefined) {
     warnings.push(`backend ${backend.name} uses no images: ${request.image} is not used`);
   }
-  const spec: SandboxSpec = {
-    ...names,
+  const spec = {
     ...size,
-    type: request.type ?? "shell",
+    type: request.type ?? ("shell" as const),
     backend: backend.name,
     uri: request.uri,
     imageReference,

@@ -44,7 +44,12 @@ export async function startMachine(
     for (const warning of started.warnings) progress.onWarning(warning);
     await setUpGuest(context, sandbox, started, progress, false);
     progress.signal.throwIfAborted();
-    await change(context, sandbox, { status: "running", startedAtMs: Date.now(), errorMessage: undefined });
+    await change(context, sandbox, {
+      status: "running",
+      startedAtMs: Date.now(),
+      errorMessage: undefined,
+      start: started.start,
+    });
   } catch (error) {
     await disconnect(sandbox);
     await backend.stop(id, AbortSignal.timeout(stopTimeoutMs)).catch((cause: unknown) => {

@@ -74,6 +74,8 @@ async function stopMachine(context: SandboxContext, sandbox: LiveSandbox, graceM
   if (graceMs > 0 && status === "running") await powerOff(sandbox, backend, graceMs);
   await disconnect(sandbox);
   await backend.stop(id, AbortSignal.timeout(cutTimeoutMs));
+  // Who looked at it while it ended has connected again.
+  await disconnect(sandbox);
   await change(context, sandbox, { status: "stopped", startedAtMs: null, errorMessage: undefined });
 }
 

@@ -23,11 +23,25 @@ const statisticsTimeoutMs = 10_000;
 /** Never fails: what cannot be known is absent. */
 export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
-  const status = statusOf(sandbox);
-  const { record } = sandbox;
   const signal = AbortSignal.timeout(glanceTimeoutMs);
   const glance =
-    status === "running" ? await takeStatistics(sandbox, signal).catch(() => undefined) : undefined;
+    statusOf(sandbox) === "running"
+      ? await takeStatistics(sandbox, signal).catch(() => undefined)
+      : undefined;
+  return viewOf(sandbox, glance);
+}
+
+/** Without a question to the guest, for which whoever has just made the sandbox would wait. */
+export function viewNewSandbox(sandbox: LiveSandbox): SandboxView {
+  return viewOf(sandbox, undefined);
+}
+
+function viewOf(
+  sandbox: LiveSandbox,
+  glance: Awaited<ReturnType<typeof takeStatistics>> | undefined,
+): SandboxView {
+  const status = statusOf(sandbox);
+  const { record } = sandbox;
   return {
     record,
     status,

@@ -7,6 +7,7 @@ import { dirname, extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import type { StatePaths } from "../config/paths.ts";
+import { ensureStateFolder } from "../config/state-folder.ts";
 import { AbortedError, type HeyvmError } from "../errors/index.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { createDeferred } from "./deferred.ts";
@@ -35,7 +36,7 @@ export interface DaemonStart {
  */
 export async function startDaemon({ endpoint, paths, answers, signal, serve }: DaemonStart): Promise<void> {
   const socketPath = describeEndpoint(endpoint);
-  await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  await ensureStateFolder(paths.root);
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
   const log = await open(paths.daemonLog, "a+", 0o600);
   try {

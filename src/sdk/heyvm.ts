@@ -4,6 +4,7 @@ import { connectDaemon } from "./daemon.ts";
 import type { CallOptions } from "./deadline.ts";
 import { createImages, type Images } from "./images.ts";
 import { createSandboxes, type Sandboxes } from "./sandboxes.ts";
+import { createTemplates, type Templates } from "./templates.ts";
 import { createTransport, type RequestLog } from "./transport.ts";
 
 export interface ConnectOptions {
@@ -30,6 +31,7 @@ export type HealthReport = Health;
 export interface Heyvm extends Disposable {
   readonly sandboxes: Sandboxes;
   readonly images: Images;
+  readonly templates: Templates;
   /** Which backends exist, and which can run here. */
   backends(options?: CallOptions): Promise<BackendInfo[]>;
   /** Everything that the backends ask of the host, checked; slow. */
@@ -59,6 +61,7 @@ async function connect(options: ConnectOptions = {}): Promise<Heyvm> {
   return {
     sandboxes: createSandboxes(transport),
     images: createImages(transport),
+    templates: createTemplates(transport),
     backends: (call) => transport.json<BackendInfo[]>("GET", "/backends", call),
     doctor: (call = {}) => {
       const { backend, uri, ...rest } = call;

@@ -30,6 +30,7 @@ export type {
 export type { Shell, ShellOptions } from "./shell.ts";
 export type { DirectoryEntry, FileContent, Files, FileStatus } from "./files.ts";
 export type { ImageInfo, Images, SupportedImage } from "./images.ts";
+export type { TemplateInfo, TemplateOptions, Templates } from "./templates.ts";
 export type { Step, ProgressOptions } from "./progress.ts";
 export type { CallOptions } from "./deadline.ts";
 export {

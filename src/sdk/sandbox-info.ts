@@ -79,6 +79,10 @@ export interface SandboxInfo {
   openPorts: PublishedPort[];
   labels: Record<string, string>;
   warnings: string[];
+  /** How the machine came up: a clone of a template, or a boot. */
+  startMode: "cloned" | "booted" | undefined;
+  /** Why it had to boot. */
+  startReason: string | undefined;
   errorMessage: string | undefined;
 }
 
@@ -145,6 +149,8 @@ export function toSandboxInfo(document: SandboxDocument): SandboxInfo {
     openPorts: document.open_ports.map(toPublishedPort),
     labels: document.labels,
     warnings: document.warnings,
+    startMode: document.start_mode,
+    startReason: document.start_reason,
     errorMessage: document.error_message,
   };
 }

@@ -13,6 +13,7 @@ import type { Image } from "../../src/images/image.ts";
 import { guestImage } from "../fixtures/guest-image.ts";
 import { testAccount } from "../fixtures/host/account.ts";
 import { startProcessHost } from "../fixtures/host/process-host.ts";
+import { runFolderVariable } from "../run-census.ts";
 import { backendContract } from "./backend-contract.ts";
 
 const inner = process.env["HEYVM_CONTRACT_IMAGE"];
@@ -36,6 +37,7 @@ function runInside(): void {
         XDG_RUNTIME_DIR: root,
         HEYVM_CONTRACT_IMAGE: image,
         HEYVM_CONTRACT_ROOT: root,
+        [runFolderVariable]: process.env[runFolderVariable],
       };
       const cwd = fileURLToPath(new URL("../..", import.meta.url));
       // The user may not write beside the sources, where vitest would bundle its configuration.

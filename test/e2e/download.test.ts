@@ -1,5 +1,5 @@
 /** `heyvm pull` from publishers that fail, stall, lie or run out of disk, and from one that works. */
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { readdir, readFile, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import {
   type PublisherOptions,
   startPublisher,
 } from "../fixtures/publisher.ts";
-import { expectFailure, succeed } from "./suites/subject.ts";
+import { expectFailure, pressCtrlC, succeed } from "./suites/subject.ts";
 
 const imagePath = `${debianFolder}/${debianFileName}`;
 
@@ -57,6 +57,7 @@ describe("pull fails, and leaves no image,", () => {
       1,
       "checksum",
     ],
+    ["when half of it comes, again and again", insteadOfTheImage(half), 1, "connection"],
     ["when there are no checksums", { intercept: noChecksums }, 1, "SHA512SUMS"],
   ];
   test.each(cases)("%s", async (_what, options, code, ...words) => {
@@ -64,9 +65,17 @@ describe("pull fails, and leaves no image,", () => {
       await expectFailure(host, ["pull", "debian:12"], code, ...words, "hint: ");
       expect((await readdir(folder)).filter((name) => name.endsWith(".qcow2"))).toEqual([]);
       expect(JSON.parse(await succeed(host, "images", "list", "--format", "json"))).toEqual([]);
+      // What came through a connection that broke is kept for the next attempt, until nobody wants it.
+      await succeed(host, "images", "prune");
     });
   });
 });
+
+/** Announces more than it sends. */
+function half(response: ServerResponse): void {
+  response.writeHead(200, { "content-length": 2_000_000 });
+  response.write(Buffer.alloc(1_000_000, 1), () => response.destroy());
+}
 
 function noChecksums(request: IncomingMessage, response: ServerResponse): boolean {
   if (request.url?.endsWith("SHA512SUMS") !== true) return false;
@@ -77,15 +86,8 @@ function noChecksums(request: IncomingMessage, response: ServerResponse): boolea
 test("a download that was interrupted goes on where it was, and several that want it share it", async () => {
   const slow = { bytesPerSecond: 100 * 1024 ** 2 };
   await withPublisher(slow, async (host, publisher, folder) => {
-    const child = host.spawn(host.heyvmCommand("pull", "debian:12"));
-    child.stderr?.resume();
-    await vi.waitFor(async () => expect(await partialBytes(folder)).toBeGreaterThan(20 * 1024 ** 2), {
-      timeout: 60_000,
-      interval: 20,
-    });
-    child.kill("SIGINT");
-    const [code] = await once(child, "close");
-    expect(code).toBe(130);
+    const interrupted = await pressCtrlC(host, () => inTheMiddle(folder), "pull", "debian:12");
+    expect(interrupted).toMatchObject({ code: 130, stdout: "" });
 
     const [first, second] = await Promise.all([
       host.heyvm("pull", "debian:12"),
@@ -102,6 +104,49 @@ test("a download that was interrupted goes on where it was, and several that wan
     expect((await readdir(folder)).filter((name) => name.includes("partial"))).toEqual([]);
   });
 });
+
+test("an image that is added by its URL has no name after a Ctrl-C, and what came is used by the next attempt", async () => {
+  await withPublisher({ bytesPerSecond: 100 * 1024 ** 2 }, async (host, publisher, folder) => {
+    const add = ["images", "add", "mine", publisher.url + imagePath];
+    expect(await pressCtrlC(host, () => inTheMiddle(folder), ...add)).toMatchObject({
+      code: 130,
+      stdout: "",
+    });
+    expect((await readdir(folder)).filter((name) => name.endsWith(".qcow2"))).toEqual([]);
+    expect(JSON.parse(await succeed(host, "images", "list", "--format", "json"))).toEqual([]);
+    await succeed(host, ...add);
+    const [image] = JSON.parse(await succeed(host, "images", "list", "--format", "json"));
+    expect(image).toMatchObject({ name: "mine" });
+    expect((await readFile(image.path)).equals(await readFile(await guestImage()))).toBe(true);
+    expect(publisher.requests.at(-1)).toMatchObject({
+      status: 206,
+      range: expect.stringMatching(/^bytes=\d{8,}-$/),
+    });
+  });
+});
+
+test("a server that takes the request and never answers is left at once after a Ctrl-C", async () => {
+  const asked = new EventEmitter();
+  const silent = insteadOfTheImage(() => void asked.emit("image"));
+  await withPublisher(silent, async (host, _publisher, folder) => {
+    const request = once(asked, "image");
+    expect(await pressCtrlC(host, () => request, "pull", "debian:12")).toMatchObject({
+      code: 130,
+      stdout: "",
+    });
+    // The daemon notices that nobody wants it any more.
+    await vi.waitFor(async () => {
+      expect((await readdir(folder)).filter((name) => !name.startsWith("."))).toEqual([]);
+    }, 10_000);
+  });
+});
+
+async function inTheMiddle(folder: string): Promise<void> {
+  await vi.waitFor(async () => expect(await partialBytes(folder)).toBeGreaterThan(20 * 1024 ** 2), {
+    timeout: 60_000,
+    interval: 20,
+  });
+}
 
 /** How much of the image lies in the folder so far. */
 async function partialBytes(folder: string): Promise<number> {

@@ -5,16 +5,20 @@ import { guestImage } from "../fixtures/guest-image.ts";
 import type { TestHost } from "../fixtures/host.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { createSystemHost } from "../fixtures/system-host.ts";
+import { commandSuite } from "./suites/commands.ts";
+import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
 import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { expectFailure, type Subject, succeed } from "./suites/subject.ts";
+import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
 let publisher: Publisher;
 let host: TestHost;
 beforeAll(async () => {
   publisher = await startPublisher({ files: await debianFiles(await guestImage()) });
   host = await createSystemHost({
-    env: { HEYVM_MIRROR_DEBIAN: publisher.url },
+    // Wanted, and not to be had there.
+    env: { HEYVM_MIRROR_DEBIAN: publisher.url, HEYVM_TEMPLATES_BUDGET: "20G" },
     // What the guest makes in a mount belongs to QEMU's user, so that the account cannot remove it.
     permits: [/^home\/project\//],
   });
@@ -24,13 +28,24 @@ afterAll(async () => {
   await publisher[Symbol.asyncDispose]();
 });
 
-test("doctor finds what it needs", async () => {
-  const { stdout } = await host.heyvm("doctor", "--format", "json");
-  const checks: unknown = JSON.parse(stdout);
-  expect(JSON.stringify(checks)).toContain("qemu:///system");
-});
-
 const subject = (): Subject => ({ host, box: "sys" });
+const node = (): Subject => ({ host, box: "web" });
+
+/** Why machines are not cloned: QEMU could not use a template's files. */
+const obstacle = /^(QEMU runs as another user|libvirt confines QEMU) .*qemu:\/\/\/system/;
+
+test("doctor finds what it needs, and tells why machines boot", async () => {
+  const { stdout } = await host.heyvm("doctor", "--format", "json");
+  const { checks }: { checks: { id: string; verdict: string; message: string }[] } = JSON.parse(stdout);
+  const verdictOf = (wanted: string) => checks.find(({ id }) => id === wanted);
+  expect(verdictOf("libvirt.connection")).toMatchObject({
+    verdict: "ok",
+    message: expect.stringContaining("qemu:///system"),
+  });
+  const cloning = verdictOf("libvirt.cloning");
+  expect(cloning).toMatchObject({ verdict: "warning" });
+  expect(cloning?.message.replace(/^a new sandbox boots: /, "")).toMatch(obstacle);
+});
 
 describe("a sandbox under qemu:///system", () => {
   beforeAll(async () => {
@@ -46,6 +61,29 @@ describe("a sandbox under qemu:///system", () => {
     await succeed(host, "prune", "--everything");
   });
 
+  test("has booted, and says why it is no clone", async () => {
+    expect(JSON.parse(await succeed(host, "get", "sys", "--format", "json"))).toMatchObject({
+      start_mode: "booted",
+      start_reason: expect.stringMatching(obstacle),
+    });
+  });
+
+  pythonSuite(subject);
+  commandSuite(subject);
+  fileSuite(subject);
   mountSuite(subject);
   lifecycleSuite(subject);
+
+  describe("and one of another type", () => {
+    afterAll(async () => {
+      await succeed(host, "rm", "--yes", "web");
+    });
+
+    test("which boots from the same prepared disk", async () => {
+      const create = ["create", "--image", "debian:12", "--type", "node", "--name", "web"];
+      const { code, stderr } = await host.heyvm(...create);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringContaining("Preparing") });
+    });
+    nodeSuite(node);
+  });
 });

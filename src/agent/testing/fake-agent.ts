@@ -14,7 +14,7 @@ export interface FakeAgent {
   /** A frame with the right token and number. */
   send(kind: number, stream: number, channel: number, payload?: Buffer | string): void;
   /** What follows on the stream of each operation that the host opens. */
-  onOpen: (stream: number, operation: string) => void;
+  onOpen: (stream: number, operation: string, request: Readonly<Record<string, unknown>>) => void;
 }
 
 export const greeting = {
@@ -39,14 +39,19 @@ export function encodeGreeting(nonce: Buffer, reply: unknown): Buffer {
   return Buffer.concat([head, body]);
 }
 
+/** A fake agent, and the host's end of its pipe. `reply` replaces fields of its greeting. */
+export function createFakeAgent(reply: Record<string, unknown> = {}): { agent: FakeAgent; host: Duplex } {
+  const [host, guest] = duplexPair();
+  guest.on("error", () => {});
+  return { agent: fakeAgent(guest, { ...greeting, ...reply }), host };
+}
+
 /** A fake agent and the session with it. `reply` replaces fields of its greeting. */
 export async function connectFakeAgent(
   reply: Record<string, unknown> = {},
   options: ConnectOptions = {},
 ): Promise<{ agent: FakeAgent; session: AgentSession }> {
-  const [host, guest] = duplexPair();
-  guest.on("error", () => {});
-  const agent = fakeAgent(guest, { ...greeting, ...reply });
+  const { agent, host } = createFakeAgent(reply);
   let opened = false;
   const open = () => {
     if (opened) return Promise.reject(new Error("the fake agent's pipe opens once"));
@@ -86,8 +91,8 @@ function fakeAgent(pipe: Duplex, reply: Record<string, unknown>): FakeAgent {
       const total = 24 + bytes.readUInt32BE(16);
       if (bytes.length < total) return;
       if (bytes[8] === frameKind.open) {
-        const { op } = parseGuestJson(bytes.subarray(20, total - 4));
-        agent.onOpen(bytes.readUInt32BE(12), String(op));
+        const request = parseGuestJson(bytes.subarray(20, total - 4));
+        agent.onOpen(bytes.readUInt32BE(12), String(request["op"]), request);
       }
       bytes = bytes.subarray(total);
     }

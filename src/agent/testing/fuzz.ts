@@ -4,7 +4,7 @@
  */
 import { pathToFileURL } from "node:url";
 
-import { GuestMisbehavedError, GuestUnresponsiveError } from "../errors.ts";
+import { HeyvmError } from "../../errors/index.ts";
 import { frameKind } from "../wire.ts";
 import { connectFakeAgent } from "./fake-agent.ts";
 import { type LocalAgent, startLocalAgent } from "./local-agent.ts";
@@ -113,8 +113,7 @@ function payload(random: Random, texts: readonly string[]): Buffer {
 }
 
 function isTyped(error: unknown): boolean {
-  if (error instanceof GuestMisbehavedError || error instanceof GuestUnresponsiveError) return true;
-  return error instanceof Error && "code" in error && error.code !== "internal";
+  return error instanceof HeyvmError && error.code !== "internal";
 }
 
 async function run(seconds: number, firstSeed: number): Promise<void> {

@@ -23,10 +23,11 @@ const tag = "images";
 const imageParams = z.object({ name: z.string() });
 
 export function addImageRoutes(api: Api, { context, images, log }: ApiServices): void {
-  /** Fingerprints of images that a sandbox, or a backend's preparation, stands on. */
+  /** Fingerprints of images that a sandbox, a warm machine or a backend's preparation stands on. */
   const inUse = async (signal: AbortSignal): Promise<Set<string>> => {
     const used = new Set<string>();
-    for (const { record } of context.registry.list()) {
+    // Their records tell, also of those whose backend cannot be asked now.
+    for (const { record } of context.registry.all()) {
       if (record.spec.image !== undefined) used.add(record.spec.image.fingerprint);
     }
     for (const { backend } of context.backends.opened()) {
@@ -36,6 +37,13 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
     }
     return used;
   };
+
+  /** Runs a removal with the fingerprints that may not go. Nobody takes an image meanwhile. */
+  const whileUnused = async <T>(signal: AbortSignal, remove: (used: Set<string>) => Promise<T>): Promise<T> =>
+    await context.images.whileRemoving(
+      signal,
+      async (held) => await remove(new Set([...held, ...(await inUse(signal))])),
+    );
 
   addEndpoint(
     api,
@@ -131,7 +139,11 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
     },
     async (c) => {
       const signal = c.get("signal");
-      const removed = await images.remove(c.req.param("name") ?? "", { inUse: await inUse(signal), signal });
+      const name = c.req.param("name") ?? "";
+      const removed = await whileUnused(
+        signal,
+        async (inUse) => await images.remove(name, { inUse, signal }),
+      );
       return c.json({ removed } satisfies Pruned);
     },
   );
@@ -149,7 +161,10 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
     async (c) => {
       const { everything = false } = await readBody(c, pruneSchema);
       const signal = c.get("signal");
-      const removed = await images.prune({ inUse: await inUse(signal), everything, signal });
+      const removed = await whileUnused(
+        signal,
+        async (inUse) => await images.prune({ inUse, everything, signal }),
+      );
       return c.json({ removed } satisfies Pruned);
     },
   );

@@ -7,6 +7,7 @@ import {
   type LiveSandbox,
   removeSandbox,
   sandboxStatistics,
+  viewNewSandbox,
   viewSandbox,
 } from "../../sandbox/index.ts";
 import type { Api } from "../api-env.ts";
@@ -63,8 +64,7 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       return await answerWithProgress(c, {
         type: "sandbox",
         status: 201,
-        work: async (progress) =>
-          toSandbox(await viewSandbox(context, await createSandbox(context, request, progress))),
+        work: async (progress) => toSandbox(viewNewSandbox(await createSandbox(context, request, progress))),
         onFailure: (error) => log.warn({ err: error, request_id: c.get("requestId") }, "create failed"),
       });
     },

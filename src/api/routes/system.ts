@@ -52,6 +52,7 @@ export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServ
     { method: "get", path: "/backends", tag, summary: "What can run here", answer: backendListSchema },
     async (c) => {
       const backends = await context.backends.all();
+      const { backend_type, "pool.size": size } = context.settings;
       const answers = backends.map(async (backend): Promise<BackendAnswer> => {
         const { available, reason, hint } = await backend
           .availability(c.get("signal"))
@@ -60,11 +61,12 @@ export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServ
           name: backend.name,
           description: backend.description,
           available,
-          default: backend.name === context.settings.backend_type,
+          default: backend.name === backend_type,
           uses_images: backend.usesImages,
           pausable: isPausable(backend),
           ...(reason !== undefined && { reason }),
           ...(hint !== undefined && { hint }),
+          ...(size > 0 && backend.name === backend_type && { pool: { ready: context.pool.ready, size } }),
         };
       });
       return c.json(await Promise.all(answers));

@@ -93,6 +93,10 @@ export const sandboxSchema = z
     labels: environmentSchema,
     /** What the user should know: software emulation, rounded sizes, … */
     warnings: z.array(z.string()),
+    /** How the machine came up: `cloned` from a template in a moment, or `booted`; absent where neither is meant. */
+    start_mode: z.enum(["cloned", "booted"]).optional(),
+    /** Why it had to boot, where that is worth knowing. */
+    start_reason: z.string().optional(),
     error_message: z.string().optional(),
   })
   .openapi("Sandbox");

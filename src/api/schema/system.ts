@@ -23,6 +23,8 @@ export const backendSchema = z
     pausable: z.boolean(),
     reason: z.string().optional(),
     hint: z.string().optional(),
+    /** The warm pool, of the backend that has one: how many machines wait, and how many should. */
+    pool: z.object({ ready: z.number(), size: z.number() }).optional(),
   })
   .openapi("Backend");
 

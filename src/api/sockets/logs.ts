@@ -1,10 +1,9 @@
 /** `WS /sandboxes/:id/logs/stream`: log lines as they come. */
-import { createInterface } from "node:readline";
-
 import type { WebSocket } from "ws";
 
 import {
   consoleLines,
+  cutLines,
   followStartCommand,
   linesOf,
   type LiveSandbox,
@@ -52,7 +51,8 @@ async function followConsole(
 ): Promise<void> {
   let shown: string[] | undefined;
   while (!signal.aborted && context.registry.find(sandbox.record.id) === sandbox) {
-    const lines = await consoleLines(context, sandbox, signal);
+    // A line that goes on, such as a progress bar, would look like a new one each time.
+    const lines = await consoleLines(context, sandbox, signal, { finished: true });
     const texts = lines.map(({ message }) => message);
     await send(
       shown === undefined
@@ -87,10 +87,12 @@ async function followOutput(
   signal.addEventListener("abort", end, { once: true });
   try {
     command.stderr.resume();
-    for await (const line of createInterface({ input: command.stdout })) {
-      await send(linesOf(Buffer.from(line), source, Date.now()));
+    for await (const line of cutLines(command.stdout)) {
+      await send(linesOf(line, source, Date.now()));
     }
     await command.exit;
+  } catch {
+    // The sandbox was stopped or removed, and its outputs with it; the console tells how it goes on.
   } finally {
     signal.removeEventListener("abort", end);
   }

@@ -1,4 +1,5 @@
 /** A whole daemon as a process of its own, for tests: real server, real agent, test backend. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { connectAgent } from "../../agent/connect.ts";
@@ -11,6 +12,8 @@ import { createTestImages } from "./test-images.ts";
 import { unavailableBackend } from "./unavailable-backend.ts";
 
 const state = statePaths();
+/** Within the time that a test's hook has. */
+const leaveMs = 7000;
 /** A namespace has no clock and no random pool of its own, and an ordinary user cannot name it: those stay the host's. */
 const connectTestAgent: ConnectAgent = async (open, options) => {
   const session = await connectAgent(open, options);
@@ -21,7 +24,10 @@ const connectTestAgent: ConnectAgent = async (open, options) => {
 };
 
 const stop = new AbortController();
-process.on("SIGTERM", () => stop.abort());
+process.on("SIGTERM", () => {
+  stop.abort();
+  setTimeout(tellWhatHolds, leaveMs).unref();
+});
 
 try {
   await runDaemon(
@@ -44,4 +50,11 @@ try {
 } catch (error) {
   process.stdout.write(`${JSON.stringify({ code: toHeyvmError(error).code })}\n`);
   process.exitCode = 1;
+}
+
+/** A daemon that does not leave is rare, and cannot be asked later. */
+function tellWhatHolds(): void {
+  const log = readFileSync(state.daemonLog, "utf8").split("\n").slice(-12).join("\n");
+  const held = process.getActiveResourcesInfo().join(", ");
+  process.stderr.write(`the daemon ${process.pid} does not leave; it holds: ${held}\n${log}\n`);
 }

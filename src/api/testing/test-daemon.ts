@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -44,7 +45,7 @@ export interface TestDaemon extends AsyncDisposable {
 
 /** A state folder with a short path, that takes the machines with it when it goes. */
 export async function createTestState(): Promise<{ folder: string } & AsyncDisposable> {
-  const folder = await mkdtemp("/tmp/hv-");
+  const folder = await mkdtemp(join(tmpdir(), "hv-"));
   return {
     folder,
     async [Symbol.asyncDispose]() {

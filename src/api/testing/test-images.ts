@@ -1,3 +1,4 @@
+import { ImageInUseError } from "../../images/errors.ts";
 import type { Image } from "../../images/image.ts";
 import { HeyvmError } from "../../errors/index.ts";
 import type { ImageService, StoredImage } from "../image-service.ts";
@@ -33,7 +34,10 @@ export function createTestImages(): ImageService {
       return await resolve(reference);
     },
     add: async (name) => await Promise.resolve({ ...stored, name }),
-    remove: async (name) => await Promise.resolve([`image ${name}`]),
+    remove: async (name, { inUse }) => {
+      if (inUse.has(image.fingerprint)) throw new ImageInUseError(name, image.path);
+      return await Promise.resolve([`image ${name}`]);
+    },
     prune: async () => await Promise.resolve([]),
   };
 }

@@ -9,9 +9,10 @@ export function parseCapabilities(
   document: string,
   memoryBytes: number,
   ownUid: number | undefined,
-): HostCapabilities {
+): Omit<HostCapabilities, "libvirtVersion"> {
   const root = parseXml(document);
   const accelerators: Record<string, Accelerator[]> = {};
+  const emulators: Record<string, string> = {};
   for (const guest of elementsAt(root, "capabilities", "guest")) {
     if (textOf(guest, "os_type") !== "hvm") continue;
     for (const arch of elementsAt(guest, "arch")) {
@@ -19,12 +20,18 @@ export function parseCapabilities(
       const known = (accelerators[attributeOf(arch, "name") ?? ""] ??= []);
       if (kinds.has("kvm")) known.push("kvm");
       if (kinds.has("qemu")) known.push("tcg");
+      const emulator = textOf(arch, "emulator");
+      if (emulator !== undefined) emulators[attributeOf(arch, "name") ?? ""] = emulator;
     }
   }
   const account = qemuAccount(root);
   return {
     accelerators,
+    emulators,
     memoryBytes,
+    confinement: elementsAt(root, "capabilities", "host", "secmodel")
+      .map((model) => textOf(model, "model"))
+      .find((model) => model === "apparmor" || model === "selinux"),
     qemuAccount: account === undefined || account.uid === ownUid ? undefined : account,
   };
 }

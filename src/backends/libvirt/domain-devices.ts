@@ -24,6 +24,59 @@ export type NetworkShape =
 
 type Element = Record<string, unknown>;
 
+/**
+ * A machine that is a template, or a clone of one, has ports for devices that are plugged in while it runs: a mounted 9p
+ * device cannot be migrated, and a card's address is the clone's own. libvirt puts its own devices on the first ports.
+ */
+const portsOfLibvirt = 5;
+const networkPort = portsOfLibvirt + 1;
+/** As many folders can be mounted into a clone. */
+export const maxCloneMounts = 8;
+const allPorts = networkPort + maxCloneMounts;
+
+export function pciControllers(): Element[] {
+  return Array.from({ length: allPorts + 1 }, (_, index) => ({
+    "@type": "pci",
+    "@index": index,
+    "@model": index === 0 ? "pcie-root" : "pcie-root-port",
+  }));
+}
+
+/** The host's side of what is plugged in later, as QEMU's arguments: QEMU may open nothing new once it runs. */
+export function laterBackends(mounts: readonly MountShape[], network: NetworkShape): string[] {
+  const args = mounts.flatMap((mount, index) => {
+    // QEMU's own quoting: a comma is doubled.
+    const path = mount.hostPath.replaceAll(",", ",,");
+    const access = mount.readOnly ? ",readonly=on" : "";
+    // What `squash` is, see `mountDevice`.
+    return ["-fsdev", `local,id=heyvmfs${index},path=${path},security_model=none${access}`];
+  });
+  const netdev = networkBackend(network);
+  return netdev === undefined ? args : [...args, "-netdev", JSON.stringify(netdev)];
+}
+
+/** The guest's side of the same, as arguments of QMP's `device_add`. */
+export function laterDevices(mounts: readonly MountShape[], network: NetworkShape): Element[] {
+  const devices: Element[] = mounts.map(({ tag }, index) => ({
+    driver: "virtio-9p-pci",
+    id: `heyvmmount${index}`,
+    fsdev: `heyvmfs${index}`,
+    mount_tag: tag,
+    bus: `pci.${networkPort + 1 + index}`,
+  }));
+  if (network.kind !== "none") {
+    const { macAddress } = network;
+    devices.push({
+      driver: "virtio-net-pci",
+      id: "heyvmnet",
+      netdev: networkId,
+      mac: macAddress,
+      bus: `pci.${networkPort}`,
+    });
+  }
+  return devices;
+}
+
 export function diskDevice(disk: DiskShape, index: number): Element {
   return {
     "@type": "file",
@@ -64,15 +117,10 @@ export function networkDevice(
     return { interface: { "@type": "user", mac, model: { "@type": "virtio" } } };
   }
   // libvirt 9 can start passt itself but not without its way to the host's loopback, hence a passt of our own.
-  const netdev = {
-    type: "stream",
-    id: "heyvm0",
-    server: false,
-    addr: { type: "unix", path: network.socketPath },
-  };
+  const netdev = networkBackend(network);
   const device = {
     driver: "virtio-net-pci",
-    netdev: "heyvm0",
+    netdev: networkId,
     mac: network.macAddress,
     // libvirt counts slots of the root bus from 1 and does not know of this device: a slot far away.
     bus: "pcie.0",
@@ -80,6 +128,15 @@ export function networkDevice(
   };
   const args = ["-netdev", JSON.stringify(netdev), "-device", JSON.stringify(device)];
   return { commandLine: { "qemu:arg": args.map((value) => ({ "@value": value })) } };
+}
+
+const networkId = "heyvm0";
+
+function networkBackend(network: NetworkShape): Element | undefined {
+  if (network.kind === "none") return undefined;
+  if (network.kind === "slirp") return { type: "user", id: networkId };
+  const addr = { type: "unix", path: network.socketPath };
+  return { type: "stream", id: networkId, server: false, addr };
 }
 
 /** A serial console for people (`virsh console`) whose output is also kept. */

@@ -47,6 +47,8 @@ const preparationData = z.object({
   maker: processMark,
 });
 
+const shellData = z.object({ maker: processMark });
+
 interface CommonMetadata {
   /** `sb-…` or `preparing-…` */
   id: string;
@@ -56,7 +58,9 @@ interface CommonMetadata {
 
 export type SandboxMetadata = CommonMetadata & { kind: "sandbox" } & z.infer<typeof sandboxData>;
 export type PreparationMetadata = CommonMetadata & { kind: "preparation" } & z.infer<typeof preparationData>;
-export type DomainMetadata = SandboxMetadata | PreparationMetadata;
+/** A machine that waits to become a sandbox's. */
+export type ShellMetadata = CommonMetadata & { kind: "shell" } & z.infer<typeof shellData>;
+export type DomainMetadata = SandboxMetadata | PreparationMetadata | ShellMetadata;
 
 /** The children of `<metadata>`, for the XML builder. */
 export function metadataElement(metadata: DomainMetadata): Record<string, unknown> {
@@ -93,6 +97,10 @@ export function readMetadata(domainXml: string): DomainMetadata | undefined {
   }
   if (kind === "preparation") {
     const data = preparationData.safeParse(json);
+    return data.success ? { kind, id, owner, ...data.data } : undefined;
+  }
+  if (kind === "shell") {
+    const data = shellData.safeParse(json);
     return data.success ? { kind, id, owner, ...data.data } : undefined;
   }
   return undefined;

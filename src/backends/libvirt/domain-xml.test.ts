@@ -80,6 +80,23 @@ const cases: Record<string, DomainShape> = {
     },
     disks: [...base.disks, { path: "/pool/preparing-89abcdef.seed.iso", format: "raw", readOnly: true }],
   },
+  template: { ...base, accelerator: "tcg", memoryImage: { path: "/pool/template.ram", use: "written" } },
+  "growable-template": {
+    ...base,
+    accelerator: "tcg",
+    room: { vcpus: 16, memoryBytes: 64 * 1024 ** 3 },
+    memoryImage: { path: "/pool/template.ram", use: "written" },
+  },
+  clone: {
+    ...base,
+    accelerator: "tcg",
+    memoryImage: { path: "/pool/a,b.ram", use: "private" },
+    mounts: [
+      { tag: "mount0", hostPath: "/home/ann/project", readOnly: false },
+      { tag: "mount1", hostPath: "/srv/a,b", readOnly: true },
+    ],
+    network: { kind: "passt", socketPath: "/run/user/1000/p.sock", macAddress },
+  },
   aarch64: { ...base, architecture: "aarch64" },
   "aarch64-tcg": { ...base, architecture: "aarch64", accelerator: "tcg" },
   system: {

@@ -54,30 +54,34 @@ export class LibvirtFailedError extends HeyvmError {
 
 /** A machine's preparation did not come to its end. */
 export class PreparationFailedError extends HeyvmError {
-  constructor(what: string, why: string, logPath: string, lastLines: string, cause?: unknown) {
-    const lines = lastLines === "" ? "the guest printed nothing" : `its last lines:\n${lastLines}`;
-    super("guest_failed", `${what}: ${why}; the console's log is ${logPath}, ${lines}`, {
+  constructor(what: string, why: string, logPath: string | undefined, lastLines: string, cause?: unknown) {
+    super("guest_failed", `${what}: ${why}; ${consoleWords(logPath, lastLines)}`, {
       cause,
       hint: "check that the image is a cloud-init image that boots from BIOS and carries Python 3",
-      details: { log_path: logPath },
+      details: logPath === undefined ? {} : { log_path: logPath },
     });
   }
 }
 
 /** The guest booted, as far as anyone can tell, and its agent never answered. */
 export class AgentNeverAnsweredError extends HeyvmError {
-  constructor(what: string, afterMs: number, logPath: string, lastLines: string, cause: unknown) {
-    const lines = lastLines === "" ? "the guest printed nothing" : `its last lines:\n${lastLines}`;
+  constructor(what: string, afterMs: number, logPath: string | undefined, lastLines: string, cause: unknown) {
     super(
       "guest_unresponsive",
-      `${what}: the guest's agent did not answer within ${Math.round(afterMs / 1000)} s; the console's log is ${logPath}, ${lines}`,
+      `${what}: the guest's agent did not answer within ${Math.round(afterMs / 1000)} s; ${consoleWords(logPath, lastLines)}`,
       {
         cause,
         hint: "check that the image is a cloud-init image that boots from BIOS and carries Python 3",
-        details: { log_path: logPath },
+        details: logPath === undefined ? {} : { log_path: logPath },
       },
     );
   }
+}
+
+function consoleWords(logPath: string | undefined, lastLines: string): string {
+  const log =
+    logPath === undefined ? "the console's log could not be kept" : `the console's log is ${logPath}`;
+  return `${log}, ${lastLines === "" ? "the guest printed nothing" : `its last lines:\n${lastLines}`}`;
 }
 
 /** A folder that QEMU's user may not enter. */
@@ -89,6 +93,20 @@ export class MountUnreachableError extends HeyvmError {
       {
         hint: `sudo setfacl -m u:${uid}:rx ${blockedAt}, or use qemu:///session, where QEMU runs as you`,
         details: { host_path: hostPath, blocked_at: blockedAt },
+      },
+    );
+  }
+}
+
+/** A folder that is another one now than when it was checked: a guest may have put a link in its place. */
+export class MountMovedError extends HeyvmError {
+  constructor(hostPath: string, now: string) {
+    super(
+      "permission_denied",
+      `${hostPath} cannot be mounted: it was a folder when it was checked, and is ${now} now`,
+      {
+        hint: `ls -ld ${hostPath}; a guest that may write to the folder above can replace it`,
+        details: { host_path: hostPath },
       },
     );
   }

@@ -1,7 +1,14 @@
 /** The files that a prepared disk gets: the agent, its service under either init system, and what runs at boot. */
 import { readFile } from "node:fs/promises";
 
-import { guestFolder as folder, launcher, openrcService, startScript, systemdUnit } from "./guest-service.ts";
+import {
+  guestFolder as folder,
+  launcher,
+  openrcService,
+  startScript,
+  systemdSlice,
+  systemdUnit,
+} from "./guest-service.ts";
 
 export interface GuestFile {
   path: string;
@@ -93,6 +100,7 @@ export async function guestFiles(): Promise<GuestFile[]> {
     { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },
     { path: installScriptPath, mode: 0o755, content: installScript },
     { path: "/etc/systemd/system/heyvm-agent.service", mode: 0o644, content: systemdUnit },
+    { path: "/etc/systemd/system/heyvm.slice", mode: 0o644, content: systemdSlice },
     { path: `${folder}/heyvm-agent.openrc`, mode: 0o755, content: openrcService },
   ];
 }

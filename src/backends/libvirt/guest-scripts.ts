@@ -37,8 +37,10 @@ until grep -q '^[^[:space:]]*[[:space:]]00000000' /proc/net/route; do
 done
 if command -v apt-get; then
   export DEBIAN_FRONTEND=noninteractive
-  apt-get -o Acquire::Retries=3 update
-  apt-get install -y --no-install-recommends ${apt}
+  # The image's own daily update may run at the same time.
+  options='-o Acquire::Retries=3 -o DPkg::Lock::Timeout=300'
+  apt-get $options update
+  apt-get $options install -y --no-install-recommends ${apt}
   apt-get clean
 elif command -v apk; then
   apk add --no-cache ${apk}
@@ -81,15 +83,16 @@ ClientIdentifier=mac
 END
 elif [ -e /etc/network/interfaces ]; then
   rm -f /etc/network/interfaces.d/50-cloud-init
-  if [ -e /etc/alpine-release ]; then cards=eth0; else cards='/e*'; fi
-  {
-    printf 'source-directory /etc/network/interfaces.d\\n\\nauto lo\\niface lo inet loopback\\n\\n'
-    if [ "$cards" = eth0 ]; then
-      printf 'auto eth0\\niface eth0 inet dhcp\\n'
-    else
-      printf 'allow-hotplug /e*/=heyvm\\niface heyvm inet dhcp\\n'
-    fi
-  } > /etc/network/interfaces
+  printf 'source-directory /etc/network/interfaces.d\\n\\nauto lo\\niface lo inet loopback\\n\\n' > /etc/network/interfaces
+  if [ -e /etc/alpine-release ]; then
+    printf 'auto eth0\\niface eth0 inet dhcp\\n' >> /etc/network/interfaces
+  else
+    # A pattern can name no stanza by itself: "allow-hotplug /e*=heyvm" is lost on "ifup eth0", which udev and the boot
+    # run.
+    printf '#!/bin/sh\\necho heyvm\\n' > /etc/network/heyvm-card
+    chmod 755 /etc/network/heyvm-card
+    printf 'allow-hotplug /e*\\nmapping e*\\n  script /etc/network/heyvm-card\\niface heyvm inet dhcp\\n' >> /etc/network/interfaces
+  fi
 fi
 `;
 
@@ -124,6 +127,10 @@ const unneededUnits = [
   "NetworkManager-wait-online.service",
   "pollinate.service",
   "secureboot-db.service",
+  // Their keys would be in every clone.
+  "sshd-keygen.service",
+  "sshd-keygen.target",
+  "sshd-keygen@.service",
   "snapd.service",
   "snapd.seeded.service",
   "snapd.socket",
@@ -149,7 +156,7 @@ if [ -d /run/systemd/system ]; then
   for unit in ${unneededUnits.join(" ")}; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
   done
-  # Without host keys, which each clone makes for itself, an ssh server only fails, five times.
+  # Without host keys, of which each sandbox gets its own, an ssh server only fails, five times.
   for server in ssh sshd; do
     mkdir -p "/etc/systemd/system/$server.service.d"
     printf '[Unit]\\nConditionPathExistsGlob=/etc/ssh/ssh_host_*_key\\n' > "/etc/systemd/system/$server.service.d/heyvm.conf"
@@ -158,6 +165,7 @@ elif command -v rc-update > /dev/null; then
   for service in cloud-init-ds-identify cloud-init-local cloud-init cloud-config cloud-final cloud-init-hotplugd; do
     rc-update -a del "$service" > /dev/null 2>&1 || true
   done
+  [ -e /etc/init.d/sshd ] && echo 'sshd_disable_keygen=yes' >> /etc/conf.d/sshd
 fi
 
 if [ -d /etc/modprobe.d ]; then

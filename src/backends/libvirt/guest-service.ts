@@ -61,9 +61,23 @@ LimitNOFILE=65536
 OOMPolicy=continue
 TasksMax=infinity
 Delegate=yes
+Slice=heyvm.slice
 
 [Install]
 WantedBy=multi-user.target
+`;
+
+/**
+ * What the sandbox's user runs goes before the guest's own services. A clone's new clock and host name wake most of
+ * them, and on one CPU the first command would wait for all.
+ */
+export const systemdSlice = `[Unit]
+Description=The sandbox's commands
+DefaultDependencies=no
+Before=slices.target
+
+[Slice]
+CPUWeight=1000
 `;
 
 export const openrcService = `#!/sbin/openrc-run

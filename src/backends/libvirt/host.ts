@@ -11,6 +11,12 @@ export interface HostCapabilities {
   memoryBytes: number;
   /** Who QEMU runs as, where that is somebody else than this process. */
   qemuAccount: Account | undefined;
+  /** What confines QEMU to the files that libvirt knows: `apparmor`, `selinux`. */
+  confinement: string | undefined;
+  /** QEMU's program for each architecture. */
+  emulators: Readonly<Record<string, string>>;
+  /** libvirt's own version. */
+  libvirtVersion: string;
 }
 
 /** The storage pool. Volumes are known by their names. */
@@ -33,6 +39,8 @@ export interface Storage {
   read(volume: string, maxBytes: number, signal: AbortSignal): Promise<Buffer | undefined>;
   /** The path that a disk stands on, if any. */
   backingOf(volume: string, signal: AbortSignal): Promise<string | undefined>;
+  /** A second volume with the same content. Only for small ones, and only where the host is this one. */
+  copy(volume: string, to: string, signal: AbortSignal): Promise<void>;
   /** Idempotent. */
   remove(volume: string, signal: AbortSignal): Promise<void>;
 }
@@ -52,16 +60,36 @@ export interface DomainStatus {
   code?: ErrorCode | undefined;
 }
 
+export interface DomainActivity {
+  /** Of the machine's process, with all its threads. */
+  cpuSeconds: number;
+  /** Reads and writes of all disks. */
+  diskRequests: number;
+}
+
 /** Domains are known by their names. */
 export interface Domains {
   define(xml: string, signal: AbortSignal): Promise<void>;
   start(domain: string, signal: AbortSignal): Promise<void>;
+  /** Starts a defined domain as this XML says, for this once, with its CPUs waiting for `resume`. */
+  startPaused(xml: string, signal: AbortSignal): Promise<void>;
   /** Ends it as if the power went. Idempotent. */
   powerOff(domain: string, signal: AbortSignal): Promise<void>;
   /** Ends and forgets it. Idempotent. */
   remove(domain: string, signal: AbortSignal): Promise<void>;
+  /** What other tools show of a domain that runs. */
+  setTitle(domain: string, title: string, signal: AbortSignal): Promise<void>;
   suspend(domain: string, signal: AbortSignal): Promise<void>;
   resume(domain: string, signal: AbortSignal): Promise<void>;
+  /** A command for QEMU's monitor (QMP) and what it returns. */
+  monitor(
+    domain: string,
+    command: string,
+    args: Readonly<Record<string, unknown>>,
+    signal: AbortSignal,
+  ): Promise<unknown>;
+  /** What a running domain has done so far. */
+  activity(domain: string, signal: AbortSignal): Promise<DomainActivity>;
   /** `undefined` for a domain that does not exist. */
   status(domain: string, signal: AbortSignal): Promise<DomainStatus | undefined>;
   xml(domain: string, signal: AbortSignal): Promise<string | undefined>;

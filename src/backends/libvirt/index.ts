@@ -1,10 +1,9 @@
-import type { Backend, Pausable } from "../backend.ts";
-import { createBackendOn, type LibvirtBackendOptions } from "./libvirt-backend.ts";
+import { createBackendOn, type LibvirtBackend, type LibvirtBackendOptions } from "./libvirt-backend.ts";
 import { createLibvirtHost } from "./libvirt-host.ts";
 
 export type { LibvirtBackendOptions } from "./libvirt-backend.ts";
 
 /** Makes the backend for one connection URI; connects with the first call. */
-export function createLibvirtBackend(options: LibvirtBackendOptions): Backend & Pausable {
+export function createLibvirtBackend(options: LibvirtBackendOptions): LibvirtBackend {
   return createBackendOn(createLibvirtHost(options.uri), options);
 }

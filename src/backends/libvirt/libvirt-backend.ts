@@ -3,24 +3,25 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
-import type { Backend, MachineStatus, Pausable } from "../backend.ts";
+import type { Backend, Forehanded, MachineStatus, Pausable, Renamable, TemplateKeeper } from "../backend.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration.ts";
 import { readConsoleLog } from "./console-log.ts";
 import { diagnoseHost } from "./doctor/diagnose.ts";
 import type { DomainStatus, LibvirtHost } from "./host.ts";
 import { hostArchitecture } from "./kvm-check.ts";
-import {
-  createMachine,
-  destroyMachine,
-  type MachineDependencies,
-  startMachine,
-  stopMachine,
-} from "./machine.ts";
+import { buildTemplate } from "./cloning.ts";
+import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
+import { type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
-import { passtFolder } from "./passt.ts";
+import { runtimeFolder } from "./runtime-folder.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
-import { imagesInUse, ownMachines, prune, removeDeadPreparations } from "./prune.ts";
+import { removeStaleSockets } from "./templates/machine-state.ts";
+import { createShells } from "./templates/shells.ts";
+import { createTemplates } from "./templates/templates.ts";
+import { createTemplateStore } from "./templates/template-store.ts";
+import { createTemplateUse } from "./templates/template-use.ts";
+import { imagesInUse, ownMachines, prune, removeOrphans } from "./prune.ts";
 
 export interface LibvirtBackendOptions {
   /** `qemu:///session`, `qemu:///system`, `qemu+ssh://…`, `qemu+tcp://…` */
@@ -31,26 +32,56 @@ export interface LibvirtBackendOptions {
   imageFolders?: readonly string[] | undefined;
   /** How long the agent may take to answer when a disk is prepared; default ten minutes. */
   agentTimeoutMs?: number | undefined;
+  /** How much of the disk templates may take together; 0, the default: none are made, and every machine boots. */
+  templateBudgetBytes?: number | undefined;
+  /** How many launched machines wait for each template that is in use; 0, the default: none. */
+  shellsPerTemplate?: number | undefined;
+  /** QEMU's cache of translated code under emulation, per machine; absent: by the machine's memory. */
+  translationCacheBytes?: number | undefined;
+  /** The size that a sandbox gets unless told: already its first one is cloned. */
+  usualShape?: { cpus: number; memoryBytes: number } | undefined;
 }
 
+export type LibvirtBackend = Backend & Pausable & TemplateKeeper & Forehanded & Renamable;
+
 /** The backend on a host that the caller has; see `createLibvirtBackend`. */
-export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): Backend & Pausable {
+export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): LibvirtBackend {
   const kvmVerdictPath = join(options.stateFolder, "kvm.json");
+  const cloningRefusalPath = join(options.stateFolder, "cloning.json");
+  const budgetBytes = options.templateBudgetBytes ?? 0;
   const owner = `${hostname()}:${options.stateFolder}`;
+  const { translationCacheBytes } = options;
+  const settings = { owner, kvmVerdictPath, runtimeFolder: runtimeFolder(), translationCacheBytes };
   const prepared = createPreparedDisks(host, {
     owner,
+    runtimeFolder: settings.runtimeFolder,
     logFolder: join(options.stateFolder, "logs"),
     accelerator: acceleratorFor(host, kvmVerdictPath),
     agentTimeoutMs: options.agentTimeoutMs ?? 600_000,
   });
-  const settings = { owner, kvmVerdictPath, networkFolder: passtFolder() };
-  const dependencies: MachineDependencies = { host, prepared, settings };
+  const use = createTemplateUse(join(options.stateFolder, "templates.json"));
+  const shells = createShells(host, { owner, perTemplate: options.shellsPerTemplate ?? 0 });
+  const templates = createTemplates(host, {
+    owner,
+    store: createTemplateStore(host, use, (key) => shells.drop(key)),
+    use,
+    logFolder: join(options.stateFolder, "logs"),
+    runtimeFolder: settings.runtimeFolder,
+    agentTimeoutMs: options.agentTimeoutMs ?? 600_000,
+    cloningRefusalPath,
+    usual: options.usualShape === undefined ? undefined : machineSizeOf(options.usualShape),
+    budgetBytes,
+  });
+  const dependencies: MachineDependencies = { host, prepared, templates, shells, settings };
   const channels = new Map<string, Duplex>();
   let sweep: Promise<unknown> | undefined;
 
   /** Once per process: what a predecessor left that died while preparing. */
   function sweepOnce(): Promise<unknown> {
-    sweep ??= removeDeadPreparations(host, AbortSignal.timeout(60_000)).catch(() => undefined);
+    sweep ??= Promise.all([
+      removeOrphans(host, settings.runtimeFolder, AbortSignal.timeout(60_000)),
+      removeStaleSockets(settings.runtimeFolder),
+    ]).catch(() => undefined);
     return sweep;
   }
 
@@ -80,7 +111,13 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
         return { available: false, reason: message, hint, code };
       }
     },
-    diagnose: (signal) => diagnoseHost(host, kvmVerdictPath, options.imageFolders ?? [], signal),
+    diagnose: (signal) =>
+      diagnoseHost(
+        host,
+        { kvmVerdictPath, cloningRefusalPath: budgetBytes === 0 ? undefined : cloningRefusalPath },
+        options.imageFolders ?? [],
+        signal,
+      ),
 
     async create(spec, context) {
       await sweepOnce();
@@ -100,6 +137,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
 
     status,
     async list(signal) {
+      await sweepOnce();
       const ids = await ownMachines(host, owner, signal);
       return Promise.all(ids.map((id) => status(id, signal)));
     },
@@ -125,9 +163,22 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       });
     },
 
+    listTemplates: (signal) => templates.list(signal),
+    buildTemplate: (request, context) => buildTemplate(dependencies, request, context),
+    async removeTemplate(key, signal) {
+      await shells.drop(key);
+      return templates.remove(key, signal);
+    },
+    reserveId: (forthcoming) => shells.reserve(forthcoming),
+    rename: (spec, signal) => host.domains.setTitle(machineNames(spec.id).domain, titleOf(spec), signal),
+
     imagesInUse: (signal) => imagesInUse(host, signal),
-    prune: (signal, options) => prune(dependencies, signal, options),
+    async prune(signal, options) {
+      if (options.everything) await shells.drop();
+      return prune(dependencies, signal, options);
+    },
     async close() {
+      await Promise.all([shells.close(), templates.close()]);
       for (const id of channels.keys()) dropChannel(id);
       await host.close();
     },

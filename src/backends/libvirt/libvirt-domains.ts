@@ -1,6 +1,7 @@
 /** Domains, by libvirt's calls. */
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import {
@@ -8,14 +9,17 @@ import {
   type DomainState,
   type LibvirtConnection,
   LibvirtError,
+  type TypedValue,
 } from "../../libvirt/index.ts";
-import type { DomainStatus, Domains } from "./host.ts";
+import type { DomainActivity, DomainStatus, Domains } from "./host.ts";
 import type { LibvirtLink } from "./libvirt-link.ts";
 import { orUndefined } from "./libvirt-storage.ts";
 import { attributeOf, elementsAt, parseXml } from "./xml.ts";
 
 /** Starting and ending QEMU can take this long on a busy host. */
 const slowCallTimeoutMs = 120_000;
+/** How long a channel's last client may take to be gone. */
+const channelCloseMs = 2_000;
 
 export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
   const listeners = new Set<(domain: string) => void>();
@@ -53,6 +57,10 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
       on("starting", name, signal, async ({ domains }, domain) => {
         await domains.create(domain, { signal, timeoutMs: slowCallTimeoutMs });
       }),
+    startPaused: (xml, signal) =>
+      link.use({ what: "starting the machine", signal, repeatable: false }, async ({ domains }) => {
+        await domains.createXml(xml, { paused: true, signal, timeoutMs: slowCallTimeoutMs });
+      }),
     powerOff: (name, signal) =>
       link.use({ what: `ending ${name}`, signal }, async (connection) => {
         const domain = await find(connection, name, signal);
@@ -66,10 +74,22 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
         const all = { managedSave: true, snapshotsMetadata: true, checkpointsMetadata: true, nvram: true };
         await orUndefined(connection.domains.undefine(domain, { ...all, signal }), "noDomain");
       }),
+    setTitle: (name, title, signal) =>
+      on("naming", name, signal, ({ metadata }, domain) =>
+        metadata.setTitle(domain, title, { live: true, config: true, signal }),
+      ),
     suspend: (name, signal) =>
       on("pausing", name, signal, ({ domains }, domain) => domains.suspend(domain, { signal })),
     resume: (name, signal) =>
       on("resuming", name, signal, ({ domains }, domain) => domains.resume(domain, { signal })),
+    monitor: (name, execute, args, signal) =>
+      on(`asking QEMU for ${execute} of`, name, signal, ({ qemu }, domain) =>
+        qemu.monitorCommand(domain, { execute, arguments: args }, { signal }),
+      ),
+    activity: (name, signal) =>
+      on("watching", name, signal, async ({ statistics }, domain) => {
+        return readActivity(await statistics.of(domain, { groups: ["cpu", "block"], signal }));
+      }),
     status: (name, signal) =>
       link.use({ what: `looking at ${name}`, signal }, async (connection) => {
         const domain = await find(connection, name, signal);
@@ -96,7 +116,7 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
           if (socket !== undefined) return socket;
         }
         // Another host's, or another user's: libvirt carries the bytes.
-        return devices.openChannel(domain, channel, { force: true, signal });
+        return openFreeChannel(devices, domain, channel, signal);
       }),
     onChange(listener) {
       listeners.add(listener);
@@ -120,6 +140,29 @@ async function powerOff(
   } catch (error) {
     // It does not run.
     if (!LibvirtError.hasCode(error, "operationInvalid", "noDomain")) throw error;
+  }
+}
+
+/**
+ * Opens a channel that an earlier connection may not have let go of yet, and takes it from whoever keeps it. Not at
+ * once: libvirtd ends with a segmentation fault when it takes a stream over that is just closing (9.0; it locks the
+ * closed stream, `virFDStreamSetInternalCloseCb` in `virfdstream.c`).
+ */
+async function openFreeChannel(
+  devices: LibvirtConnection["devices"],
+  domain: DomainRef,
+  channel: string,
+  signal: AbortSignal,
+): Promise<Duplex> {
+  const end = performance.now() + channelCloseMs;
+  for (;;) {
+    const force = performance.now() > end;
+    try {
+      return await devices.openChannel(domain, channel, { force, signal });
+    } catch (error) {
+      if (force || !LibvirtError.hasCode(error, "operationFailed")) throw error;
+    }
+    await delay(50, undefined, { signal });
   }
 }
 
@@ -157,6 +200,15 @@ function readState({ state, reason }: DomainState): DomainStatus {
     default:
       return { state: "failed", reason: `libvirt calls its state ${state} (${reason})` };
   }
+}
+
+/** `cpu.time` in nanoseconds, `block.<n>.rd.reqs` and `block.<n>.wr.reqs`. */
+function readActivity(values: Readonly<Record<string, TypedValue>>): DomainActivity {
+  let diskRequests = 0;
+  for (const [name, value] of Object.entries(values)) {
+    if (/^block\.\d+\.(rd|wr)\.reqs$/.test(name)) diskRequests += Number(value);
+  }
+  return { cpuSeconds: Number(values["cpu.time"] ?? 0) / 1e9, diskRequests };
 }
 
 /** The unix socket of a channel in a running domain's XML. */

@@ -18,13 +18,15 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
     const what = "reading libvirt's capabilities";
     return link.use({ what, signal }, async ({ host }) => {
       const options = { signal, timeoutMs: 60_000 };
-      const [document, { memoryBytes }] = await Promise.all([
+      const [document, { memoryBytes }, version] = await Promise.all([
         host.capabilities(options),
         host.nodeInfo(options),
+        host.libraryVersion(options),
       ]);
       // libvirt counts what its NUMA nodes have at the moment, which ballooning makes too little.
       const wholeBytes = isLocal ? Math.max(memoryBytes, totalmem()) : memoryBytes;
-      return parseCapabilities(document, wholeBytes, isLocal ? process.geteuid?.() : undefined);
+      const parsed = parseCapabilities(document, wholeBytes, isLocal ? process.geteuid?.() : undefined);
+      return { ...parsed, libvirtVersion: version.text };
     });
   }
 

@@ -45,27 +45,36 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
   let hadConnection = false;
 
   function connection(): Promise<LibvirtConnection> {
-    current ??= open();
-    return current;
+    if (current !== undefined) return current;
+    const opening = open();
+    current = opening;
+    // By then, another may have taken its place.
+    const forget = () => {
+      if (current === opening) current = undefined;
+    };
+    const watch = async (connection: LibvirtConnection) => {
+      await connection.closed;
+      forget();
+      if (!closed) for (const listener of lostListeners) listener();
+    };
+    opening.then(watch, forget);
+    return opening;
   }
 
   async function open(): Promise<LibvirtConnection> {
     try {
       const connection = await connectPatiently();
       hadConnection = true;
-      void connection.closed.then(whenClosed);
-      for (const listener of connectListeners) await listener(connection);
+      try {
+        for (const listener of connectListeners) await listener(connection);
+      } catch (error) {
+        await connection.close();
+        throw error;
+      }
       return connection;
     } catch (error) {
-      current = undefined;
       throw connectFailure(uri, error);
     }
-  }
-
-  function whenClosed(): void {
-    current = undefined;
-    if (closed) return;
-    for (const listener of lostListeners) listener();
   }
 
   /** A daemon that restarts is away for a moment, and the next one cannot start until the old one has left. */
@@ -86,7 +95,7 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
       return await connectLibvirt(uri, { env });
     } catch (error) {
       // A container or a CI runner: root, and no service manager that would start libvirt.
-      const forRoot = process.getuid?.() === 0 && /^qemu(\+unix)?:\/\/\/(system|session)/.test(uri);
+      const forRoot = process.getuid?.() === 0 && /^qemu(\+unix)?:\/\/\/(system|session)$/.test(uri);
       if (!(error instanceof LibvirtConnectError) || !forRoot) throw error;
       const started = await startSystemDaemon({ env });
       // All of them below one supervisor, whose process id each has.
@@ -104,11 +113,13 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     if (closed) throw new HeyvmError("backend_failed", `${what}: the libvirt backend was closed`);
     if (signal.aborted) throw new AbortedError(what, signal.reason);
     for (let attempt = 1; ; attempt += 1) {
+      const used = connection();
       try {
-        return await work(await untilAborted(connection(), what, signal));
+        return await work(await untilAborted(used, what, signal));
       } catch (error) {
         if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
-          current = undefined;
+          // Another call may have opened the next one already.
+          if (current === used) current = undefined;
           continue;
         }
         if (error instanceof LibvirtAbortError || signal.aborted) throw new AbortedError(what, error);
@@ -168,6 +179,6 @@ function isPermission(error: unknown): boolean {
 function reachHint(uri: string): string {
   if (uri.includes("+ssh")) return "check that this works: ssh -o BatchMode=yes HOST virsh version";
   if (uri.includes("+tcp")) return "check that the host's libvirt listens on TCP, or use qemu+ssh://";
-  if (uri.endsWith("/system")) return "sudo systemctl enable --now libvirtd.socket, or use qemu:///session";
+  if (uri.endsWith("/system")) return "heyvm doctor --fix, or use qemu:///session";
   return "heyvm doctor";
 }

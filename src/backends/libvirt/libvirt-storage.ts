@@ -1,5 +1,5 @@
 /** The storage pool `heyvm`, by libvirt's storage volumes. */
-import { access } from "node:fs/promises";
+import { access, constants, copyFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -13,6 +13,7 @@ import {
   type StoragePoolRef,
   type VolumeRef,
 } from "../../libvirt/index.ts";
+import { libvirtFailure } from "./errors.ts";
 import type { Storage } from "./host.ts";
 import type { LibvirtLink } from "./libvirt-link.ts";
 import { poolName } from "./names.ts";
@@ -154,6 +155,15 @@ export function createStorage(
         const found = await find(connection, volume, signal);
         return found === undefined ? undefined : backingPath(await connection.volumes.xml(found, { signal }));
       }),
+    copy: async (volume, to, signal) => {
+      signal.throwIfAborted();
+      const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
+      try {
+        await copyFile(path(volume), path(to), COPYFILE_EXCL | COPYFILE_FICLONE);
+      } catch (error) {
+        throw libvirtFailure(`making the disk ${to}`, error);
+      }
+    },
     remove: (volume, signal) =>
       link.use({ what: `removing ${volume}`, signal }, async (connection) => {
         const found = await find(connection, volume, signal);

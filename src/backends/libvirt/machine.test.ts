@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, rmdir, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -6,6 +6,8 @@ import { afterAll, expect, test } from "vitest";
 import type { MachineSpec } from "../backend.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { imagesInUse, ownMachines, prune } from "./prune.ts";
+import { createShells } from "./templates/shells.ts";
+import type { Templates } from "./templates/templates.ts";
 import { createMemoryHost, type MemoryHost } from "./testing/memory-host.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "heyvm-machine-"));
@@ -35,6 +37,15 @@ const spec: MachineSpec = {
   network: false,
 };
 
+const noTemplates: Templates = {
+  wayFor: async () => ({ template: undefined, reason: "not in memory" }),
+  reportFailure: async () => undefined,
+  list: async () => [],
+  remove: async () => "absent",
+  close: () => Promise.resolve(),
+  building: new Set(),
+};
+
 function setUp(host: MemoryHost, owner = "me") {
   const marker = { disk: preparedDisk, fingerprint: "sha256:aa", reference: "debian:12", createdAt: "now" };
   host.volumes.set(preparedDisk, { backing: "/images/debian.qcow2" });
@@ -43,7 +54,9 @@ function setUp(host: MemoryHost, owner = "me") {
   return {
     host,
     prepared,
-    settings: { owner, kvmVerdictPath: join(folder, "kvm.json"), networkFolder: join(folder, "net") },
+    templates: noTemplates,
+    shells: createShells(host, { owner, perTemplate: 0 }),
+    settings: { owner, kvmVerdictPath: join(folder, "kvm.json"), runtimeFolder: join(folder, "net") },
   };
 }
 
@@ -129,6 +142,20 @@ test("a folder that QEMU's own user cannot reach is refused with the place and t
   const create = createMachine(dependencies, { ...spec, mounts }, context);
   // mkdtemp makes folders that only their owner may enter.
   await expect(create).rejects.toMatchObject({ code: "permission_denied", details: { blocked_at: folder } });
+});
+
+test("a folder that was replaced by a link since it was checked is not mounted", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const hostPath = join(folder, "project");
+  await mkdir(hostPath);
+  const withMount = { ...spec, mounts: [{ hostPath, guestPath: "/x", readOnly: false }] };
+  await createMachine(dependencies, withMount, context);
+  await stopMachine(dependencies, spec.id, signal);
+  await rmdir(hostPath);
+  await symlink("/", hostPath);
+  const refused = { code: "permission_denied", message: expect.stringContaining("is / now") };
+  await expect(startMachine(dependencies, withMount, context)).rejects.toMatchObject(refused);
+  expect(dependencies.host.machines.get("heyvm-sb-0000000a")?.state).toBe("off");
 });
 
 test("an image of an architecture without a QEMU is refused", async () => {

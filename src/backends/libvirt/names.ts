@@ -39,8 +39,11 @@ export function machineOfVolume(volume: string): string | undefined {
   return match?.[1];
 }
 
-/** What machines share: disks that were prepared from an image, and copies of images. */
-export type SharedKind = "prepared" | "image";
+/** What machines share: frozen machines, disks that were prepared from an image, and copies of images. */
+export type SharedKind = "template" | "prepared" | "image";
+
+/** A template also has its memory, the state of its devices, and an empty overlay on its disk. */
+export type SharedFormat = "qcow2" | "raw" | "ram" | "state" | "blank";
 
 /** The marker says which build of a shared disk is the finished one; without it there is none. */
 export function markerName(kind: SharedKind, key: string): string {
@@ -52,7 +55,7 @@ export function sharedDiskName(
   kind: SharedKind,
   key: string,
   build: string,
-  format: "qcow2" | "raw" = "qcow2",
+  format: SharedFormat = "qcow2",
 ): string {
   return `${kind}-${key}-${build}.${format}`;
 }
@@ -61,9 +64,16 @@ export function sharedDiskName(
 export function parseSharedName(
   volume: string,
 ): { kind: SharedKind; key: string; build: string | undefined } | undefined {
-  const match = /^(prepared|image)-([0-9a-f]{16})(?:-([0-9a-f]{8})\.(?:qcow2|raw)|\.json)$/.exec(volume);
+  const match =
+    /^(template|prepared|image)-([0-9a-f]{16})(?:-([0-9a-f]{8})\.(?:qcow2|raw|ram|state|blank)|\.json)$/.exec(
+      volume,
+    );
   if (match?.[2] === undefined) return undefined;
-  return { kind: match[1] === "image" ? "image" : "prepared", key: match[2], build: match[3] };
+  return { kind: kindOf(match[1]), key: match[2], build: match[3] };
+}
+
+function kindOf(text: string | undefined): SharedKind {
+  return text === "image" || text === "template" ? text : "prepared";
 }
 
 /** A UUID that always is the same for the same text, so that a machine can be defined again. */

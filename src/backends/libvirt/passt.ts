@@ -4,12 +4,12 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync, watch } from "node:fs";
-import { mkdir, open, readdir, readFile, readlink, rm } from "node:fs/promises";
-import { userInfo } from "node:os";
+import { open, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { findProgram } from "./program.ts";
+import { openRuntimeFolder } from "./runtime-folder.ts";
 
 /** passt did not come up. */
 export class PasstError extends HeyvmError {
@@ -18,12 +18,6 @@ export class PasstError extends HeyvmError {
       hint: "create the sandbox without --needs-network, or look at passt's message",
     });
   }
-}
-
-/** The folder of passt's sockets: short, because a socket's path ends at 108 bytes, and nobody else's. */
-export function passtFolder(env: NodeJS.ProcessEnv = process.env): string {
-  const runtime = env["XDG_RUNTIME_DIR"];
-  return runtime === undefined || runtime === "" ? `/tmp/heyvm-${userInfo().uid}` : join(runtime, "heyvm");
 }
 
 /** Whether passt is installed. */
@@ -37,7 +31,7 @@ const deadlineMs = 10_000;
 export async function startPasst(folder: string, id: string, signal: AbortSignal): Promise<string> {
   const program = await findProgram("passt");
   if (program === undefined) throw new PasstError("is not installed");
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await openRuntimeFolder(folder);
   await stopPasst(folder, id);
   const paths = passtPaths(folder, id);
   await using log = await open(paths.log, "w", 0o600);

@@ -19,6 +19,7 @@ const image: Image = {
 
 const options: PreparationOptions = {
   owner: "me",
+  runtimeFolder: "/nowhere",
   logFolder: "/nowhere",
   accelerator: async () => "tcg",
   agentTimeoutMs: 1000,

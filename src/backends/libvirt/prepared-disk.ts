@@ -63,7 +63,7 @@ export function createPreparedDisks(
       const { fingerprint, reference } = image;
       const published = await makeGuest(
         host,
-        { image, source, type, files, disk, metadata },
+        { image, source, type, files, disk, metadata, onStep },
         options,
         (types) => {
           const provides = [...types];

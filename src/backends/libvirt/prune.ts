@@ -1,11 +1,20 @@
 /** What stands on what in the pool, and the removal of what nobody needs. */
 import { readMetadata } from "./domain-metadata.ts";
 import type { LibvirtHost, Storage } from "./host.ts";
-import { destroyMachine, type MachineDependencies } from "./machine.ts";
-import { machineNames, machineOfDomain, machineOfVolume, markerName, parseSharedName } from "./names.ts";
+import { destroyMachine } from "./machine.ts";
+import type { MachineDependencies } from "./machine-definition.ts";
+import {
+  machineNames,
+  machineOfDomain,
+  machineOfVolume,
+  markerName,
+  parseSharedName,
+  sharedDiskName,
+} from "./names.ts";
 import { listPasst, stopPasst } from "./passt.ts";
 import { isAlive } from "./process-mark.ts";
 import { findSharedDisk } from "./shared-disk.ts";
+import { backingPaths } from "./standing.ts";
 
 /** Ids of the sandboxes that `owner` has machines for. */
 export async function ownMachines(host: LibvirtHost, owner: string, signal: AbortSignal): Promise<string[]> {
@@ -44,7 +53,7 @@ export async function imagesInUse(host: LibvirtHost, signal: AbortSignal): Promi
 export async function prune(
   dependencies: MachineDependencies,
   signal: AbortSignal,
-  options: { keepIds: ReadonlySet<string>; everything: boolean },
+  options: { keepIds: Pick<ReadonlySet<string>, "has">; everything: boolean },
 ): Promise<string[]> {
   const { host, settings } = dependencies;
   const removed: string[] = [];
@@ -53,44 +62,69 @@ export async function prune(
     await destroyMachine(dependencies, id, signal);
     removed.push(`machine ${id}`);
   }
-  removed.push(...(await removeDeadPreparations(host, signal)));
+  removed.push(...(await removeOrphans(host, settings.runtimeFolder, signal)));
   removed.push(...(await removeStrayVolumes(dependencies, signal, options.everything)));
-  for (const id of await listPasst(settings.networkFolder)) {
+  for (const id of await listPasst(settings.runtimeFolder)) {
+    if (options.keepIds.has(id)) continue;
     if ((await host.domains.status(machineNames(id).domain, signal)) !== undefined) continue;
-    await stopPasst(settings.networkFolder, id);
+    await stopPasst(settings.runtimeFolder, id);
     removed.push(`network of ${id}`);
   }
   return removed;
 }
 
-/** Preparations whose maker died. */
-export async function removeDeadPreparations(host: LibvirtHost, signal: AbortSignal): Promise<string[]> {
+/** Preparations and waiting machines whose maker died. */
+export async function removeOrphans(
+  host: LibvirtHost,
+  runtimeFolder: string,
+  signal: AbortSignal,
+): Promise<string[]> {
   const removed: string[] = [];
   for (const domain of await host.domains.list(signal)) {
     const id = machineOfDomain(domain);
-    if (id?.startsWith("preparing-") !== true) continue;
+    if (id === undefined) continue;
     const xml = await host.domains.xml(domain, signal);
     const metadata = xml === undefined ? undefined : readMetadata(xml);
-    if (metadata?.kind !== "preparation" || (await isAlive(metadata.maker))) continue;
+    if (metadata === undefined || metadata.kind === "sandbox" || (await isAlive(metadata.maker))) continue;
     await host.domains.powerOff(domain, signal);
+    await stopPasst(runtimeFolder, id);
     const storage = await host.storage(signal);
-    for (const volume of await storage.list(signal)) {
-      if (machineOfVolume(volume) === id || isUnpublished(volume, metadata.build))
-        await storage.remove(volume, signal);
+    const volumes = await storage.list(signal);
+    for (const volume of volumes) {
+      if (machineOfVolume(volume) === id) await storage.remove(volume, signal);
+    }
+    if (metadata.kind === "preparation") {
+      // It may have died after its work was done.
+      const parts = volumes.filter((volume) => parseSharedName(volume)?.build === metadata.build);
+      if (!(await isNeeded(storage, parts, volumes, signal))) {
+        for (const volume of parts) await storage.remove(volume, signal);
+      }
     }
     await host.domains.remove(domain, signal);
-    removed.push(`preparation ${metadata.build}`);
+    removed.push(`${metadata.kind} ${id}`);
   }
   return removed;
 }
 
-function isUnpublished(volume: string, build: string): boolean {
-  const name = parseSharedName(volume);
-  return name?.kind === "prepared" && name.build === build;
+/** Whether files of one build are finished, or something stands on one of them. */
+async function isNeeded(
+  storage: Storage,
+  parts: readonly string[],
+  volumes: readonly string[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const paths = await backingPaths(storage, volumes, signal);
+  for (const volume of parts) {
+    if (paths.has(storage.path(volume))) return true;
+    const name = parseSharedName(volume);
+    if (name === undefined) continue;
+    if ((await findSharedDisk(storage, name.kind, name.key, signal))?.disk === volume) return true;
+  }
+  return false;
 }
 
 async function removeStrayVolumes(
-  { host, prepared }: MachineDependencies,
+  { host, prepared, templates }: MachineDependencies,
   signal: AbortSignal,
   everything: boolean,
 ): Promise<string[]> {
@@ -110,16 +144,20 @@ async function removeStrayVolumes(
     const machine = machineOfVolume(volume);
     if (machine !== undefined && !domains.has(machineNames(machine).domain)) await remove(volume);
   }
-  // Prepared disks first: image copies are what they stand on.
-  for (const kind of ["prepared", "image"] as const) {
+  // In this order each stands on the next.
+  for (const kind of ["template", "prepared", "image"] as const) {
     const { volumes, domains } = await look();
     const neededPaths = await backingPaths(storage, volumes, signal);
     for (const volume of volumes) {
       const name = parseSharedName(volume);
       if (name?.kind !== kind || name.build === undefined) continue;
-      if (neededPaths.has(storage.path(volume)) || prepared.building.has(name.build)) continue;
+      const whole = sharedDiskName(kind, name.key, name.build);
+      if (neededPaths.has(storage.path(volume)) || neededPaths.has(storage.path(whole))) continue;
+      if (prepared.building.has(name.build) || templates.building.has(name.build)) continue;
       if (domains.has(machineNames(`preparing-${name.build}`).domain)) continue;
-      const finished = (await findSharedDisk(storage, kind, name.key, signal))?.disk === volume;
+      // A template's other files belong to its disk.
+      const disk = kind === "template" ? whole : volume;
+      const finished = (await findSharedDisk(storage, kind, name.key, signal))?.disk === disk;
       // A copy without a marker may be on its way: no domain tells who makes it.
       if ((finished || kind === "image") && !everything) continue;
       // The marker first: a disk without one is rubbish, a marker without a disk a lie.
@@ -128,18 +166,4 @@ async function removeStrayVolumes(
     }
   }
   return removed;
-}
-
-async function backingPaths(
-  storage: Storage,
-  volumes: readonly string[],
-  signal: AbortSignal,
-): Promise<Set<string>> {
-  const paths = new Set<string>();
-  for (const volume of volumes) {
-    if (!volume.endsWith(".qcow2")) continue;
-    const backing = await storage.backingOf(volume, signal);
-    if (backing !== undefined) paths.add(backing);
-  }
-  return paths;
 }

@@ -14,7 +14,7 @@ import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage
 
 const capabilities = (secmodel: string) => `<capabilities>
   <host>${secmodel}</host>
-  <guest><os_type>hvm</os_type><arch name="x86_64"><domain type="qemu"/><domain type="kvm"/></arch></guest>
+  <guest><os_type>hvm</os_type><arch name="x86_64"><emulator>/usr/bin/qemu-system-x86_64</emulator><domain type="qemu"/><domain type="kvm"/></arch></guest>
   <guest><os_type>hvm</os_type><arch name="aarch64"><domain type="qemu"/></arch></guest>
 </capabilities>`;
 
@@ -26,11 +26,14 @@ test("a host's abilities are read from libvirt's capabilities", () => {
     accelerators: { x86_64: ["kvm", "tcg"], aarch64: ["tcg"] },
     memoryBytes: 7,
     qemuAccount: { uid: 64055, gid: 64055 },
+    confinement: "apparmor",
+    emulators: { x86_64: "/usr/bin/qemu-system-x86_64" },
   });
 });
 
 test("QEMU's user is nobody else where libvirt labels nothing, or labels with our own user", () => {
-  expect(parseCapabilities(capabilities(""), 7, 1000).qemuAccount).toBeUndefined();
+  const bare = parseCapabilities(capabilities(""), 7, 1000);
+  expect([bare.qemuAccount, bare.confinement]).toEqual([undefined, undefined]);
   expect(parseCapabilities(capabilities(dac), 7, 64055).qemuAccount).toBeUndefined();
 });
 

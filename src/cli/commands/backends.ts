@@ -23,8 +23,10 @@ export function define(command: Command): void {
         { title: "PAUSE", value: ({ pausable }) => (pausable ? "yes" : "no") },
         {
           title: "DESCRIPTION",
-          value: ({ description, reason }) =>
-            reason === undefined ? description : `${description}: ${reason}`,
+          value: ({ description, reason, pool }) => {
+            const whole = reason === undefined ? description : `${description}: ${reason}`;
+            return pool === undefined ? whole : `${whole}; warm: ${pool.ready} of ${pool.size}`;
+          },
           flexible: true,
         },
       ],

@@ -54,6 +54,7 @@ function describe(info: SandboxInfo): (readonly [string, string | undefined])[] 
     ...info.mounts.map((mount) => ["mount", describeMount(mount)] as const),
     ...Object.entries(info.env).map(([key, value]) => ["environment", `${key}=${value}`] as const),
     ...Object.entries(info.labels).map(([key, value]) => ["label", `${key}=${value}`] as const),
+    ["machine", describeStart(info)],
     ["created", `${info.createdAt.toISOString()} (${formatAgo(info.createdAt)})`],
     ["up for", info.uptimeSeconds === null ? undefined : coarse(info.uptimeSeconds * 1000)],
     ["expires", info.expiresAt?.toISOString()],
@@ -69,6 +70,11 @@ function describePort(port: SandboxInfo["openPorts"][number]): string {
   return typeof port === "number"
     ? `127.0.0.1:${port} → ${port}`
     : `127.0.0.1:${port.hostPort} → ${port.guestPort}`;
+}
+
+function describeStart({ startMode, startReason }: SandboxInfo): string | undefined {
+  if (startMode === undefined) return undefined;
+  return startReason === undefined ? startMode : `${startMode}: ${startReason}`;
 }
 
 function describeMount(mount: SandboxInfo["mounts"][number]): string {

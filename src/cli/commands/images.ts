@@ -5,9 +5,10 @@ import type { ImageInfo, SupportedImage } from "../../sdk/index.ts";
 import { parseImage, parseImageSource } from "../arguments/image.ts";
 import { confirm } from "../confirm.ts";
 import { connectForImages } from "../connect-for-images.ts";
-import { createInvocation, type Invocation } from "../invocation.ts";
+import { createInvocation } from "../invocation.ts";
 import { define as definePull } from "./pull.ts";
 import { printImage, withProgress } from "../with-progress.ts";
+import { printRemoved } from "../output/removed.ts";
 import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {
@@ -111,11 +112,4 @@ function definePrune(command: Command): void {
       const { images } = await invocation.connect();
       printRemoved(invocation, await images.prune({ ...flags, signal: invocation.signal }));
     });
-}
-
-/** What a prune removed, in words. */
-export function printRemoved(invocation: Invocation, removed: readonly string[]): void {
-  if (invocation.json) invocation.printJson({ removed });
-  else if (removed.length === 0) invocation.note("nothing to remove");
-  else for (const entry of removed) invocation.print(`removed ${printable(entry)}`);
 }

@@ -29,3 +29,13 @@ export class GuestNameError extends HeyvmError {
     );
   }
 }
+
+/** What was named has no content that a copy could have: a device, a socket, a pipe. */
+export class NothingToCopyError extends HeyvmError {
+  constructor(path: string) {
+    super("invalid_argument", `${path} is no file, folder or link`, {
+      hint: "to copy what comes out of a pipe or a device: COMMAND | heyvm cp - ID:PATH",
+      details: { path },
+    });
+  }
+}

@@ -1,14 +1,16 @@
 /** From a sandbox to this machine. What the guest says of its files is not trusted: names, links and modes are checked. */
+import { randomBytes } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import { chmod, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
-import { basename, dirname, join, posix, resolve } from "node:path";
+import { dirname, join, posix, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { errnoOf } from "../../errors/thrown.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
 import type { Invocation } from "../invocation.ts";
-import { GuestNameError, LocalPathError } from "./copy-errors.ts";
+import { printable } from "../output/text.ts";
+import { GuestNameError, LocalPathError, NothingToCopyError } from "./copy-errors.ts";
 import { inParallel } from "./in-parallel.ts";
 import { createMeter, type Meter } from "./meter.ts";
 
@@ -34,7 +36,8 @@ export async function download(
   const { signal } = invocation;
   const source = posix.resolve(sandbox.info.workingDirectory, wanted);
   const status = await statFollowing(sandbox, source, signal);
-  const target = await resolveTarget(destination, wanted, source);
+  const { target, typed } = await resolveTarget(destination, wanted, source);
+  if (status.type === "other") throw new NothingToCopyError(source);
   const entries =
     status.type === "directory"
       ? await walk(sandbox, status, target, signal)
@@ -44,18 +47,19 @@ export async function download(
   using meter = createMeter(invocation, `Copying from ${sandbox.name}:${source}`, total);
   const folders = entries.filter(({ guest }) => guest.type === "directory");
   // Writable for us while it is filled.
-  for (const { local } of folders) await here(local, "make", () => makeFolder(local, local === target));
+  for (const { local } of folders)
+    await here(local, "make", () => makeFolder(local, typed && local === target));
   await inParallel(files, filesAtOnce, (entry) => fetchFile(sandbox, entry, meter, signal));
   for (const entry of entries.filter(({ guest }) => guest.type === "symlink")) {
     await makeLink(entry);
     meter.fileDone();
   }
   for (const { local, guest } of folders.toReversed()) {
-    await here(local, "set the mode of", () => chmod(local, guest.mode & permissionBits));
+    await here(local, "set the mode of", () => chmod(local, modeHere(guest)));
   }
   for (const { guest } of entries.filter(({ guest }) => guest.type === "other")) {
     invocation.note(
-      `${invocation.errorStyle.yellow("warning:")} ${guest.path} is no file, folder or link: left out`,
+      `${invocation.errorStyle.yellow("warning:")} ${printable(guest.path)} is no file, folder or link: left out`,
     );
   }
   return meter;
@@ -78,12 +82,12 @@ export async function downloadToStream(
 }
 
 /**
- * Writable for us while it is filled. Below the target, only a real folder counts as there already: a link that an
- * earlier copy brought along would let the guest choose where on this machine the files go.
+ * Writable for us while it is filled. But for what the user has typed, only a real folder counts as there already: a
+ * link that an earlier copy brought along would let the guest choose where on this machine the files go.
  */
-async function makeFolder(path: string, isTarget: boolean): Promise<void> {
+async function makeFolder(path: string, isTyped: boolean): Promise<void> {
   try {
-    await mkdir(path, { mode: 0o700, recursive: isTarget });
+    await mkdir(path, { mode: 0o700, recursive: isTyped });
   } catch (error) {
     if (errnoOf(error) !== "EEXIST" || !(await lstat(path)).isDirectory()) throw error;
   }
@@ -96,13 +100,14 @@ async function fetchFile(
   meter: Meter,
   signal: AbortSignal,
 ): Promise<void> {
-  const unfinished = join(dirname(local), `.${basename(local)}.heyvm-${process.pid}`);
+  // Short: the file's own name may be as long as a name can be.
+  const unfinished = join(dirname(local), `.heyvm-${randomBytes(6).toString("hex")}`);
   const content = await sandbox.files.read(guest.path, { signal });
   try {
     await here(local, "write", async () => {
       const file = createWriteStream(unfinished, { flags: "wx", mode: 0o600 });
       await pipeline(content, meter.counter(), file, { signal });
-      await chmod(unfinished, guest.mode & permissionBits);
+      await chmod(unfinished, modeHere(guest));
       await rename(unfinished, local);
     });
     meter.fileDone();
@@ -120,14 +125,24 @@ async function makeLink({ guest, local }: Entry): Promise<void> {
   });
 }
 
-async function resolveTarget(destination: string, wanted: string, source: string): Promise<string> {
+/** Without setuid and setgid, and with no more for others than the user lets his own files have. */
+function modeHere({ mode }: FileStatus): number {
+  return mode & permissionBits & ~process.umask();
+}
+
+/** `typed`: the target is what the user wrote, and not a name in it that comes from the guest. */
+async function resolveTarget(
+  destination: string,
+  wanted: string,
+  source: string,
+): Promise<{ target: string; typed: boolean }> {
   const target = resolve(destination);
-  if (/(^|\/)\.$/.test(wanted)) return target;
+  if (/(^|\/)\.$/.test(wanted)) return { target, typed: true };
   const status = await stat(target).catch(() => undefined);
   const isFolder = destination.endsWith("/") || status?.isDirectory() === true;
   if (destination.endsWith("/") && status === undefined)
     await here(target, "make", () => mkdir(target, { recursive: true }));
-  return isFolder ? join(target, posix.basename(source)) : target;
+  return isFolder ? { target: join(target, posix.basename(source)), typed: false } : { target, typed: true };
 }
 
 async function statFollowing(sandbox: Sandbox, path: string, signal: AbortSignal): Promise<FileStatus> {

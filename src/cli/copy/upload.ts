@@ -7,7 +7,8 @@ import type { Readable } from "node:stream";
 import { HeyvmError } from "../../errors/index.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
 import type { Invocation } from "../invocation.ts";
-import { LocalPathError } from "./copy-errors.ts";
+import { printable } from "../output/text.ts";
+import { LocalPathError, NothingToCopyError } from "./copy-errors.ts";
 import { inParallel } from "./in-parallel.ts";
 import { createMeter, type Meter } from "./meter.ts";
 
@@ -27,6 +28,7 @@ export async function upload(
   wanted: string,
 ): Promise<Meter> {
   const status = await local(source, "read", () => stat(source));
+  if (!status.isFile() && !status.isDirectory()) throw new NothingToCopyError(source);
   const target = await resolveTarget(sandbox, wanted, source, invocation.signal);
   const entries = status.isDirectory()
     ? await walk(source, target)
@@ -44,7 +46,7 @@ export async function upload(
   await inParallel(files, filesAtOnce, async (entry) => {
     const content = createReadStream(entry.local);
     const mode = entry.status.mode & 0o7777;
-    await writeGuestFile(sandbox, entry.guest, content, meter, { mode, signal });
+    await writeGuestFile(sandbox, entry.guest, content, meter, { mode, signal, source: entry.local });
   });
   for (const entry of entries.filter((one) => one.status.isSymbolicLink())) {
     await makeLink(sandbox, await readlink(entry.local), entry.guest, signal);
@@ -54,7 +56,7 @@ export async function upload(
     const { status: kind } = entry;
     if (!kind.isFile() && !kind.isDirectory() && !kind.isSymbolicLink()) {
       invocation.note(
-        `${invocation.errorStyle.yellow("warning:")} ${entry.local} is no file, folder or link: left out`,
+        `${invocation.errorStyle.yellow("warning:")} ${printable(entry.local)} is no file, folder or link: left out`,
       );
     }
   }
@@ -74,10 +76,10 @@ async function writeGuestFile(
   path: string,
   content: Readable,
   meter: Meter,
-  options: { mode?: number; signal: AbortSignal },
+  { source = "standard input", ...options }: { mode?: number; signal: AbortSignal; source?: string },
 ): Promise<void> {
   const counter = meter.counter();
-  content.on("error", (error) => counter.destroy(error));
+  content.on("error", (error) => counter.destroy(new LocalPathError(source, "read", error)));
   try {
     await sandbox.files.write(path, content.pipe(counter), { ...options, makeParents: true });
     meter.fileDone();

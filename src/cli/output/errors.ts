@@ -32,7 +32,7 @@ export function renderError(error: HeyvmError, report: ErrorReport): string {
   if (error.code === "internal" && !report.debug) {
     lines.push("  this is a bug in heyvm; run the command again with --debug to see where");
   }
-  if (report.debug) lines.push(style.dim(stackOf(error)));
+  if (report.debug) lines.push(style.dim(withoutControls(stackOf(error))));
   return `${lines.join("\n")}\n`;
 }
 

@@ -12,7 +12,7 @@ import { pipeline } from "node:stream/promises";
 
 import type { WebSocket } from "ws";
 
-import type { Sandbox } from "../../api/schema.ts";
+import type { Doctor, Sandbox } from "../../api/schema.ts";
 import { packageVersion } from "../../config/version.ts";
 import { answerJson, startWireServer, type WireServer } from "../../sdk/testing/wire-server.ts";
 import { parseMessage } from "../../sdk/wire.ts";
@@ -32,6 +32,8 @@ interface Play {
   create?: (answer: ServerResponse, request: IncomingMessage) => void;
   /** Plays `DELETE /sandboxes/:id`; absent: removed at once. */
   remove?: (answer: ServerResponse) => void;
+  /** What `GET /doctor` finds; absent: nothing to check. */
+  doctor?: () => Doctor;
 }
 
 /** `root` is the sandbox's file system: guest paths are taken below it. */
@@ -106,6 +108,7 @@ async function route(
   const path = join(root, url.searchParams.get("path") ?? "");
   const base = `/sandboxes/${webSandbox.id}`;
   if (what === "GET /health") answerJson(answer, 200, { status: "ok", version: packageVersion(), pid: 1 });
+  else if (what === "GET /doctor") answerJson(answer, 200, play.doctor?.() ?? { verdict: "ok", checks: [] });
   else if (what === "GET /sandboxes") answerJson(answer, 200, [webSandbox]);
   else if (what === "GET /sandboxes/web" || what === `GET ${base}`) answerJson(answer, 200, webSandbox);
   else if (what === "POST /sandboxes") (play.create ?? createAtOnce)(answer, request);

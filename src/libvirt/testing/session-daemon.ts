@@ -1,7 +1,7 @@
 /** A real libvirt session daemon of its own for a test: its own folders, its own sockets, gone afterwards. */
 import { execFile } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { userInfo } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -87,7 +87,7 @@ export async function startSessionHost(options: SessionHostOptions = {}): Promis
 
 /** Folders of a user that has just logged in for the first time. */
 export function createUserFolder(user: TestUser): { folder: string; env: NodeJS.ProcessEnv } {
-  const folder = mkdtempSync("/tmp/lv-");
+  const folder = mkdtempSync(join(tmpdir(), "lv-"));
   const inside = (name: string): string => {
     const path = join(folder, name);
     mkdirSync(path, { mode: 0o700 });

@@ -2,13 +2,12 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { findProgram } from "../daemon/supervisor.ts";
 import { findFreePort } from "./free-port.ts";
 import { asUser, type SessionHost } from "./session-daemon.ts";
+import { waitForPort } from "./wait-for-port.ts";
 
 export interface SshServer extends AsyncDisposable {
   port: number;
@@ -16,8 +15,6 @@ export interface SshServer extends AsyncDisposable {
   /** A program to use instead of `ssh`: it trusts this server only. */
   command: string;
 }
-
-const startTimeoutMs = 20_000;
 
 /** Logs the host's user in with `keyFile`, in an environment in which `qemu:///session` is the host's. */
 export async function startSshServer(host: SessionHost): Promise<SshServer> {
@@ -60,7 +57,7 @@ export async function startSshServer(host: SessionHost): Promise<SshServer> {
   const sshd = [findProgram("sshd", process.env) ?? "sshd", "-D", "-f", configPath];
   const [program = "", ...args] = asUser(host.user, sshd);
   const child = spawn(program, args, { stdio: "ignore" });
-  await waitUntilUp(port);
+  await waitForPort(port);
   return {
     port,
     keyFile,
@@ -71,18 +68,4 @@ export async function startSshServer(host: SessionHost): Promise<SshServer> {
       await exited;
     },
   };
-}
-
-async function waitUntilUp(port: number): Promise<void> {
-  const deadline = AbortSignal.timeout(startTimeoutMs);
-  for (;;) {
-    const socket = connect(port, "127.0.0.1");
-    const isUp = await once(socket, "connect", { signal: deadline }).then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (isUp) return;
-    await sleep(20, undefined, { signal: deadline });
-  }
 }

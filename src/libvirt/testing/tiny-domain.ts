@@ -7,6 +7,7 @@ export const tinyChannelName = "org.example.test.0";
 export function tinyDomainXml(name: string, extraDevices = ""): string {
   return `<domain type='qemu'><name>${name}</name><memory unit='MiB'>32</memory>
     <os><type arch='x86_64' machine='q35'>hvm</type><bios useserial='yes'/></os>
+    <features><acpi/></features>
     <devices>
       <serial type='pty'/>
       <channel type='unix'><target type='virtio' name='${tinyChannelName}'/></channel>

@@ -1,6 +1,6 @@
 /** The client against a real daemon behind a real sshd. */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 import { connectLibvirt, LibvirtConnectionLostError } from "../index.ts";
@@ -61,6 +61,25 @@ describe("ssh", () => {
     await using remote = await connectLibvirt(uriWith({ proxy: "netcat", netcat }));
     expect(await remote.domains.list()).toEqual([]);
     expect(await remote.host.hostname()).not.toBe("");
+  }, 60_000);
+
+  it("meets through netcat the kind of daemon that is asked for, or whichever is there", async () => {
+    const netcat = join(host.folder, "nc-of-modes");
+    writeFileSync(netcat, netcatScript, { mode: 0o755 });
+    const modular = join(dirname(host.socketPath), "virtqemud-sock");
+    const reach = async (parameters: Record<string, string>): Promise<string> => {
+      await using remote = await connectLibvirt(uriWith({ netcat, ...parameters }));
+      return await remote.host.hostname();
+    };
+    const name = await reach({ mode: "legacy" });
+    await expect(reach({ mode: "direct" })).rejects.toThrow(/could not connect.*FileNotFoundError/s);
+    symlinkSync(host.socketPath, modular);
+    try {
+      expect(await reach({ mode: "direct" })).toBe(name);
+      expect(await reach({ proxy: "netcat" })).toBe(name);
+    } finally {
+      rmSync(modular);
+    }
   }, 60_000);
 
   it("says what ssh said when it does not let us in", async () => {

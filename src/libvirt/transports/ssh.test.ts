@@ -14,7 +14,19 @@ describe("the ssh command", () => {
   it("asks for the helper and falls back to netcat", () => {
     const script = sshArguments(parseConnectionUri("qemu+ssh://host/system")).at(-1) ?? "";
     expect(script).toContain("virt-ssh-helper");
-    expect(script).toContain("/var/run/libvirt/libvirt-sock");
+    expect(script).toContain("/var/run/libvirt");
+    expect(script).toContain("libvirt-sock");
+  });
+
+  it("goes without the helper, which cannot be told, when the kind of daemon is given", () => {
+    for (const [mode, name] of [
+      ["direct", "virtqemud-sock"],
+      ["legacy", "libvirt-sock"],
+    ]) {
+      const script = sshArguments(parseConnectionUri(`qemu+ssh://host/system?mode=${mode}`)).at(-1) ?? "";
+      expect(script).not.toContain("virt-ssh-helper");
+      expect(script).toContain(`s="$d/${name}"; if `);
+    }
   });
 
   it("quotes what the remote shell would take apart", () => {

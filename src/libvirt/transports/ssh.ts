@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 
 import { createDeferred } from "../deferred.ts";
 import { LibvirtConnectError } from "../errors.ts";
+import { socketNames, systemSocketFolder } from "../daemon/sockets.ts";
 import type { Transport } from "../transport.ts";
 import type { ConnectionUri } from "../uri.ts";
 
@@ -68,7 +69,8 @@ function remoteScript(uri: ConnectionUri): string {
   const helper = `exec virt-ssh-helper ${quote(uri.driverUri)}`;
   const netcat = netcatScript(uri);
   if (uri.ssh.proxy === "native") return helper;
-  if (uri.ssh.proxy === "netcat" || uri.socketPath !== undefined) return netcat;
+  // The helper takes neither a socket nor a kind of daemon: it looks for itself.
+  if (uri.ssh.proxy === "netcat" || uri.socketPath !== undefined || uri.mode !== "auto") return netcat;
   return `if command -v virt-ssh-helper >/dev/null 2>&1; then ${helper}; fi; ${netcat}`;
 }
 
@@ -76,16 +78,19 @@ function netcatScript(uri: ConnectionUri): string {
   const netcat = quote(uri.ssh.netcat);
   // Only some netcats leave by themselves at the end of their input; those that don't have -q.
   return (
-    `s=${remoteSocket(uri)}; ` +
+    `${findRemoteSocket(uri)}; ` +
     `if ${netcat} -q 2>&1 | grep -q "requires an argument"; then exec ${netcat} -q0 -U "$s"; fi; ` +
     `exec ${netcat} -U "$s"`
   );
 }
 
-function remoteSocket(uri: ConnectionUri): string {
-  if (uri.socketPath !== undefined) return quote(uri.socketPath);
-  const session = '"${XDG_RUNTIME_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}}/libvirt/libvirt-sock"';
-  return uri.scope === "system" ? "/var/run/libvirt/libvirt-sock" : session;
+/** Sets `s`, by the same rules as for a daemon of this machine. */
+function findRemoteSocket(uri: ConnectionUri): string {
+  if (uri.socketPath !== undefined) return `s=${quote(uri.socketPath)}`;
+  const session = "${XDG_RUNTIME_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}}/libvirt";
+  const folder = `d="${uri.scope === "system" ? systemSocketFolder : session}"`;
+  if (uri.mode !== "auto") return `${folder}; s="$d/${socketNames[uri.mode]}"`;
+  return `${folder}; s="$d/${socketNames.direct}"; [ -S "$s" ] || s="$d/${socketNames.legacy}"`;
 }
 
 function quote(text: string): string {

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { connectLibvirt, LibvirtAuthError } from "../index.ts";
 import { findFreePort } from "../testing/free-port.ts";
 import { startSessionHost, type SessionHost } from "../testing/session-daemon.ts";
+import { waitForPort } from "../testing/wait-for-port.ts";
 import { tinyDomainXml } from "../testing/tiny-domain.ts";
 
 async function startTcpHost(auth: "none" | "sasl"): Promise<{ host: SessionHost; uri: string }> {
@@ -17,6 +18,8 @@ async function startTcpHost(auth: "none" | "sasl"): Promise<{ host: SessionHost;
     "",
   ].join("\n");
   const host = await startSessionHost({ config, args: ["--listen"] });
+  // The host is up when its unix socket is, which comes first.
+  await waitForPort(port);
   return { host, uri: `qemu+tcp://127.0.0.1:${port}/session` };
 }
 

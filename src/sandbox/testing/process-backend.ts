@@ -53,12 +53,12 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
       onStep({ id: "disk", title: "Making a folder", state: "done" });
-      return { guestMounts: [], warnings: ["this is a test backend"] };
+      return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted" } };
     },
     async start(spec) {
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
-      return { guestMounts: [], warnings: [] };
+      return { guestMounts: [], warnings: [], start: { how: "booted" } };
     },
     stop: async (id) => await kill(folder, id),
     async destroy(id) {

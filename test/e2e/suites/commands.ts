@@ -4,7 +4,7 @@ import { release } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 
-import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
+import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
 
 /** Commands of every kind, in one sandbox. */
 export function commandSuite(subject: () => Subject): void {
@@ -76,35 +76,6 @@ export function commandSuite(subject: () => Subject): void {
       expect(await inGuest(subject(), "pgrep -f 'sleep [4]567' || true")).toBe("");
     });
 
-    test("prints two million lines, whole and in order", async () => {
-      const { stdoutBytes, code } = await exec("seq", "1", "2000000");
-      const expected = createHash("sha256");
-      for (let line = 1; line <= 2_000_000; line += 1) expected.update(`${line}\n`);
-      expect({ code, sum: sha256(stdoutBytes) }).toEqual({ code: 0, sum: expected.digest("hex") });
-    });
-
-    test("prints 200 MiB", async () => {
-      const { stdoutBytes, code } = await exec("sh", "-c", "yes | head -c 200M");
-      expect({ code, bytes: stdoutBytes.length }).toEqual({ code: 0, bytes: 200 * 1024 ** 2 });
-      expect(sha256(stdoutBytes)).toBe(sha256(Buffer.alloc(200 * 1024 ** 2, "y\n")));
-    });
-
-    test("runs beside 199 others", async () => {
-      const { host, box } = subject();
-      // One client process for all: two hundred Node.js processes would measure this machine.
-      const program = `
-        import { Heyvm } from ${JSON.stringify(join(dirname(host.heyvmCommand().at(-1) ?? ""), "../dist/sdk/index.js"))};
-        const heyvm = await Heyvm.connect();
-        const sandbox = await heyvm.sandboxes.get(process.argv[1]);
-        const results = await Promise.all(Array.from({ length: 200 }, (_, n) => sandbox.exec("echo", [String(n)])));
-        console.log(JSON.stringify(results.map(({ stdout }) => stdout)));
-        heyvm[Symbol.dispose]();
-      `;
-      const result = await host.run(["node", "--input-type=module", "-e", program, box]);
-      expect(result).toMatchObject({ code: 0, stderr: "" });
-      expect(JSON.parse(result.stdout)).toEqual(Array.from({ length: 200 }, (_, n) => `${n}\n`));
-    });
-
     test("gets the Ctrl-C of whoever runs it", async () => {
       const { host, box } = subject();
       const script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done";
@@ -161,7 +132,55 @@ export function commandSuite(subject: () => Subject): void {
       cpus: 1,
       memory: 1024 ** 3,
     });
-    expect(await succeed(host, "logs", box)).toContain("Debian GNU/Linux 12");
+    // What its boot, or as a clone its resume, printed on the console.
+    expect(await succeed(host, "logs", box)).toMatch(/Debian GNU\/Linux 12|virtual machine fork/);
+  });
+
+  test("logs can be followed until a Ctrl-C", async () => {
+    const { host, box } = subject();
+    const following = pressCtrlC(host, "a new line", "logs", "--follow", box);
+    await inGuest(subject(), "echo a new line > /dev/console");
+    expect(await following).toMatchObject({
+      code: 130,
+      stdout: expect.stringContaining("a new line"),
+      stderr: "",
+    });
+  });
+}
+
+/** Commands that print much, and many commands at the same time. */
+export function heavyCommandSuite(subject: () => Subject): void {
+  const exec = (...command: string[]) => subject().host.heyvm("exec", subject().box, "--", ...command);
+
+  describe("a command", () => {
+    test("prints two million lines, whole and in order", async () => {
+      const { stdoutBytes, code } = await exec("seq", "1", "2000000");
+      const expected = createHash("sha256");
+      for (let line = 1; line <= 2_000_000; line += 1) expected.update(`${line}\n`);
+      expect({ code, sum: sha256(stdoutBytes) }).toEqual({ code: 0, sum: expected.digest("hex") });
+    });
+
+    test("prints 200 MiB", async () => {
+      const { stdoutBytes, code } = await exec("sh", "-c", "yes | head -c 200M");
+      expect({ code, bytes: stdoutBytes.length }).toEqual({ code: 0, bytes: 200 * 1024 ** 2 });
+      expect(sha256(stdoutBytes)).toBe(sha256(Buffer.alloc(200 * 1024 ** 2, "y\n")));
+    });
+
+    test("runs beside 199 others", async () => {
+      const { host, box } = subject();
+      // One client process for all: two hundred Node.js processes would measure this machine.
+      const program = `
+        import { Heyvm } from ${JSON.stringify(join(dirname(host.heyvmCommand().at(-1) ?? ""), "../dist/sdk/index.js"))};
+        const heyvm = await Heyvm.connect();
+        const sandbox = await heyvm.sandboxes.get(process.argv[1]);
+        const results = await Promise.all(Array.from({ length: 200 }, (_, n) => sandbox.exec("echo", [String(n)])));
+        console.log(JSON.stringify(results.map(({ stdout }) => stdout)));
+        heyvm[Symbol.dispose]();
+      `;
+      const result = await host.run(["node", "--input-type=module", "-e", program, box]);
+      expect(result).toMatchObject({ code: 0, stderr: "" });
+      expect(JSON.parse(result.stdout)).toEqual(Array.from({ length: 200 }, (_, n) => `${n}\n`));
+    });
   });
 }
 

@@ -2,31 +2,26 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
-import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
+import type { TestHost } from "../../fixtures/host.ts";
+import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
 
 const gibibyte = 1024 ** 3;
 /** What a copy of any size may add to a process that copies it. */
 const flatBytes = 64 * 1024 ** 2;
 
-/** Copies in and out of one sandbox. */
-export function fileSuite(subject: () => Subject): void {
-  const onHost = async (script: string): Promise<string> => {
-    const { stdout, stderr, code } = await subject().host.run(["sh", "-ec", script]);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    return stdout;
-  };
-
+/** A copy that takes its time. */
+export function largeFileSuite(subject: () => Subject): void {
   describe("cp", () => {
     test("copies 1 GiB up and down with equal checksums, in flat memory", async () => {
       const { host, box } = subject();
       const [up, down] = [join(host.paths.home, "up.bin"), join(host.paths.home, "down.bin")];
-      await onHost(`head -c ${gibibyte} /dev/urandom > ${up}`);
+      await onHost(host, `head -c ${gibibyte} /dev/urandom > ${up}`);
       const before = await memory(subject());
       await succeed(host, "cp", up, `${box}:/root/big.bin`);
       const between = await memory(subject());
       await succeed(host, "cp", `${box}:/root/big.bin`, down);
       const after = await memory(subject());
-      expect(await onHost(`cmp ${up} ${down} && stat -c %s ${down} && rm ${up} ${down}`)).toBe(
+      expect(await onHost(host, `cmp ${up} ${down} && stat -c %s ${down} && rm ${up} ${down}`)).toBe(
         `${gibibyte}\n`,
       );
       await inGuest(subject(), "rm /root/big.bin");
@@ -35,19 +30,27 @@ export function fileSuite(subject: () => Subject): void {
         expect(later.agentBytes - before.agentBytes).toBeLessThan(flatBytes);
       }
     });
+  });
+}
 
+/** Copies in and out of one sandbox. */
+export function fileSuite(subject: () => Subject): void {
+  describe("cp", () => {
     test("copies folders with modes and links, both ways", async () => {
       const { host, box } = subject();
       const { home } = host.paths;
-      await onHost(`cd ${home} && mkdir -p tree/sub "tree/a b" && echo one > tree/sub/one && echo run > tree/run
-        chmod 640 tree/sub/one && chmod 755 tree/run && ln -s sub/one tree/link && : > "tree/a b/empty"`);
+      await onHost(
+        host,
+        `cd ${home} && mkdir -p tree/sub "tree/a b" && echo one > tree/sub/one && echo run > tree/run
+        chmod 640 tree/sub/one && chmod 755 tree/run && ln -s sub/one tree/link && : > "tree/a b/empty"`,
+      );
       await succeed(host, "cp", join(home, "tree"), `${box}:/root`);
       const listing = `find . -printf '%P %y %m %l\\n' | grep -v ' l ' | sort; readlink link; cat sub/one`;
       const there = await inGuest(subject(), `cd /root/tree && ${listing}`);
       await succeed(host, "cp", `${box}:/root/tree`, join(home, "back"));
-      expect(there).toBe(await onHost(`cd ${home}/tree && ${listing}`));
-      expect(await onHost(`cd ${home}/back && ${listing}`)).toBe(there);
-      await onHost(`rm -r ${home}/tree ${home}/back`);
+      expect(there).toBe(await onHost(host, `cd ${home}/tree && ${listing}`));
+      expect(await onHost(host, `cd ${home}/back && ${listing}`)).toBe(there);
+      await onHost(host, `rm -r ${home}/tree ${home}/back`);
     });
 
     test("takes standard input and output", async () => {
@@ -64,7 +67,49 @@ export function fileSuite(subject: () => Subject): void {
       await expectFailure(host, ["cp", "a", "b"], 2, "ID:PATH");
       await expectFailure(host, ["cp", "no-such-sandbox:/etc/hosts", host.paths.home], 3, "no-such-sandbox");
     });
+
+    test("that gets a Ctrl-C leaves no half of a file on either side, and the old one whole", async () => {
+      const { host, box } = subject();
+      const here = join(host.paths.home, "here");
+      // Larger than what is copied until the Ctrl-C comes.
+      await onHost(host, `mkdir ${here}; cd ${here}; echo old > down; truncate -s 16G up`);
+      await inGuest(subject(), "mkdir /root/there; cd /root/there; echo old > up; truncate -s 16G down");
+      const up = ["cp", join(here, "up"), `${box}:/root/there/up`];
+      expect(await pressCtrlC(host, () => inGuest(subject(), begun("/root/there")), ...up)).toMatchObject({
+        code: 130,
+        stdout: "",
+      });
+      // The guest hears of it a moment later.
+      await inGuest(subject(), soon("! ls -A /root/there | grep '^[.]heyvm-'"));
+      expect(await inGuest(subject(), "cd /root/there; ls -A; cat up")).toBe("down\nup\nold\n");
+
+      const down = ["cp", `${box}:/root/there/down`, join(here, "down")];
+      expect(await pressCtrlC(host, () => onHost(host, begun(here)), ...down)).toMatchObject({
+        code: 130,
+        stdout: "",
+      });
+      expect(await onHost(host, `cd ${here}; ls -A; cat down`)).toBe("down\nup\nold\n");
+      await inGuest(subject(), soon("! readlink /proc/$(pgrep -of heyvm/agent.py)/fd/* | grep there/down"));
+      await onHost(host, `rm -r ${here}`);
+      await inGuest(subject(), "rm -r /root/there");
+    });
   });
+}
+
+async function onHost(host: TestHost, script: string): Promise<string> {
+  const { stdout, stderr, code } = await host.run(["sh", "-ec", script]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout;
+}
+
+/** A shell script that waits until a copy into this folder has begun. */
+function begun(folder: string): string {
+  return `until ls -A ${folder} | grep -q '^[.]heyvm-'; do sleep 0.05; done`;
+}
+
+/** A shell script that waits for a condition, and fails when it never comes true. */
+function soon(condition: string): string {
+  return `for i in $(seq 200); do if ${condition}; then exit 0; fi; sleep 0.1; done; exit 1`;
 }
 
 /** Resident memory of the daemon and of the agent, at its highest so far. */

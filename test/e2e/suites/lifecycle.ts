@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
+import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
 
 /** What happens to a sandbox as a whole. Leaves it running. */
 export function lifecycleSuite(subject: () => Subject): void {
@@ -25,14 +25,28 @@ export function lifecycleSuite(subject: () => Subject): void {
       expect(Math.abs(guestMs - Date.now())).toBeLessThan(30_000);
     });
 
-    test("that is stopped keeps its files and can't run commands until it starts", async () => {
+    let machineId: string;
+    test("that is stopped can't run commands, and is listed only when all are asked for", async () => {
       const { host, box } = subject();
-      const machineId = await inGuest(subject(), "echo kept > /root/file; cat /etc/machine-id");
+      machineId = await inGuest(subject(), "echo kept > /root/file; cat /etc/machine-id");
       await succeed(host, "stop", box);
       expect(await status()).toBe("stopped");
       await expectFailure(host, ["exec", box, "--", "true"], 125, "stopped", "heyvm start");
       expect(await succeed(host, "list")).not.toContain(box);
       expect(await succeed(host, "list", "--all")).toContain(box);
+    });
+
+    test("whose start gets a Ctrl-C stays stopped", async () => {
+      const { host, box } = subject();
+      await host.leavesNothing(async () => {
+        const { code, stderr } = await pressCtrlC(host, "Waiting for the guest", "start", box);
+        expect({ code, stderr }).toEqual({ code: 130, stderr: expect.stringContaining("interrupted") });
+        expect(await status()).toBe("stopped");
+      });
+    });
+
+    test("that is started again has its files", async () => {
+      const { host, box } = subject();
       await succeed(host, "start", box);
       expect(await status()).toBe("running");
       expect(await inGuest(subject(), "cat /root/file /etc/machine-id")).toBe(`kept\n${machineId}`);

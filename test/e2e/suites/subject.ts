@@ -1,4 +1,5 @@
 /** What the suites work on: a host with heyvm on it, and one sandbox that they share. */
+import { once } from "node:events";
 import { expect } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
@@ -32,4 +33,38 @@ export async function expectFailure(
   expect({ args, ...result, stdoutBytes: undefined }).toMatchObject({ args, code, stdout: "" });
   for (const word of words) expect(result.stderr).toContain(word);
   expect(result.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
+}
+
+/**
+ * Runs the CLI and presses Ctrl-C: when it has printed these words on one of its outputs, or when the moment has come.
+ * Answers how it ended.
+ */
+export async function pressCtrlC(
+  host: TestHost,
+  moment: string | (() => Promise<unknown>),
+  ...args: string[]
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = host.spawn(host.heyvmCommand(...args));
+  const closed = once(child, "close");
+  const output = { stdout: "", stderr: "" };
+  const shown = new Promise<void>((resolve) => {
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name]?.on("data", (chunk: Buffer) => {
+        output[name] += chunk.toString();
+        if (typeof moment === "string" && output[name].includes(moment)) resolve();
+      });
+    }
+  });
+  await Promise.race([closed, typeof moment === "string" ? shown : moment()]);
+  child.kill("SIGINT");
+  const [code] = await closed;
+  return { code, ...output };
+}
+
+/** Ends the daemon of a state folder, and waits for its end. */
+export async function endDaemon(host: TestHost, signal: "TERM" | "KILL", folder?: string): Promise<void> {
+  const pid = `sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${folder ?? host.paths.data}/daemon.json`;
+  const script = `pid=$(${pid}); kill -${signal} $pid; while kill -0 $pid 2> /dev/null; do sleep 0.1; done`;
+  const { code, stderr } = await host.run(["sh", "-c", script]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
 }

@@ -9,11 +9,15 @@ import { diagnoseHost } from "./diagnose.ts";
 
 const { signal } = new AbortController();
 
-async function diagnose(host = createMemoryHost(), folders: readonly string[] = []) {
+async function diagnose(host = createMemoryHost(), folders: readonly string[] = [], { clones = true } = {}) {
   const state = await mkdtemp(join(tmpdir(), "heyvm-doctor-"));
   try {
     // Not to boot a guest under KVM here: that has its own tests.
-    return await diagnoseHost({ ...host, isLocal: false }, join(state, "kvm.json"), folders, signal);
+    const paths = {
+      kvmVerdictPath: join(state, "kvm.json"),
+      cloningRefusalPath: clones ? join(state, "cloning.json") : undefined,
+    };
+    return await diagnoseHost({ ...host, isLocal: false }, paths, folders, signal);
   } finally {
     await rm(state, { recursive: true });
   }
@@ -34,6 +38,13 @@ test("every check has an id of its own, and whatever fails says how to mend it",
     }
   } finally {
     process.env["PATH"] = path;
+  }
+});
+
+test("whether machines can be cloned is told to those who want clones", async () => {
+  for (const clones of [true, false]) {
+    const checks = await diagnose(createMemoryHost(), [], { clones });
+    expect(checks.some(({ id }) => id === "libvirt.cloning")).toBe(clones);
   }
 });
 

@@ -76,19 +76,35 @@ function program(
     : { id, title, verdict: "ok", message: found, fixable: false };
 }
 
+export interface HostUser {
+  isRoot: boolean;
+  groupIds: readonly number[];
+  /** The text of `/etc/group`. */
+  groups: string;
+  /** Whether `/dev/kvm` opens, by whatever rule. */
+  opensKvm: boolean;
+}
+
+async function thisUser(): Promise<HostUser> {
+  return {
+    isRoot: process.getuid?.() === 0,
+    groupIds: [...(process.getgroups?.() ?? []), process.getegid?.() ?? -1],
+    groups: await readFile("/etc/group", "utf8").catch(() => ""),
+    opensKvm: await opens("/dev/kvm", constants.R_OK | constants.W_OK),
+  };
+}
+
 /**
  * Whether this user is in the groups that open `/dev/kvm` and the system's libvirt. `connects`: libvirt let this user
  * in, by whatever rule.
  */
-export async function groupChecks(uri: string, connects: boolean): Promise<DoctorCheck[]> {
-  const groups = await readFile("/etc/group", "utf8").catch(() => "");
-  const mine = new Set([...(process.getgroups?.() ?? []), process.getegid?.() ?? -1]);
+export async function groupChecks(uri: string, connects: boolean, user?: HostUser): Promise<DoctorCheck[]> {
+  const { isRoot, groupIds, groups, opensKvm } = user ?? (await thisUser());
   const check = (name: "libvirt" | "kvm", needed: boolean, why: string): DoctorCheck => {
     const common = { id: `libvirt.group_${name}`, title: `Member of the group ${name}` };
-    if (process.getuid?.() === 0)
-      return { ...common, verdict: "ok", message: "root needs no group", fixable: false };
+    if (isRoot) return { ...common, verdict: "ok", message: "root needs no group", fixable: false };
     const line = groups.split("\n").find((line) => line.startsWith(`${name}:`));
-    if (line !== undefined && mine.has(Number(line.split(":")[2]))) {
+    if (line !== undefined && groupIds.includes(Number(line.split(":")[2]))) {
       return { ...common, verdict: "ok", message: "yes", fixable: false };
     }
     if (!needed)
@@ -106,30 +122,38 @@ export async function groupChecks(uri: string, connects: boolean): Promise<Docto
     };
   };
   const isSystem = /^qemu(\+unix)?:\/\/\/system/.test(uri);
-  const deviceOpens = await opens("/dev/kvm", constants.R_OK | constants.W_OK);
   return [
     check("libvirt", isSystem && !connects, `${uri} may refuse this user`),
-    check("kvm", uri.endsWith("/session") && !deviceOpens, "/dev/kvm cannot be opened"),
+    check("kvm", uri.endsWith("/session") && !opensKvm, "/dev/kvm cannot be opened"),
   ];
 }
 
 /** Room for disks (`folder` or its nearest existing parent) and for guests' memory. */
-export async function roomChecks(folder: string): Promise<DoctorCheck[]> {
-  return [await diskCheck(folder), await memoryCheck()];
+export async function roomChecks(folder: string, room?: HostRoom): Promise<DoctorCheck[]> {
+  const { diskBytes, memoryBytes } = room ?? (await roomHere(folder));
+  return [diskCheck(folder, diskBytes), memoryCheck(memoryBytes)];
 }
 
-async function diskCheck(folder: string): Promise<DoctorCheck> {
+export interface HostRoom {
+  diskBytes: number;
+  memoryBytes: number;
+}
+
+async function roomHere(folder: string): Promise<HostRoom> {
   const { bavail, bsize } = await statfs(await existingParent(folder));
-  const free = bavail * bsize;
+  const text = await readFile("/proc/meminfo", "utf8").catch(() => "");
+  const availableKibibytes = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1] ?? freemem() / 1024);
+  return { diskBytes: bavail * bsize, memoryBytes: availableKibibytes * 1024 };
+}
+
+function diskCheck(folder: string, free: number): DoctorCheck {
   const message = `${(free / gibibyte).toFixed(1)} GiB free for ${folder}`;
   const check = { id: "libvirt.disk", title: "Free disk space", message, fixable: false };
   if (free >= 5 * gibibyte) return { ...check, verdict: "ok" };
   return { ...check, verdict: free < gibibyte ? "failure" : "warning", remedy: remedies.freeDisk };
 }
 
-async function memoryCheck(): Promise<DoctorCheck> {
-  const text = await readFile("/proc/meminfo", "utf8").catch(() => "");
-  const available = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1] ?? freemem() / 1024) * 1024;
+function memoryCheck(available: number): DoctorCheck {
   const message = `${(available / gibibyte).toFixed(1)} GiB available`;
   const check = { id: "libvirt.memory", title: "Free memory", message, fixable: false };
   if (available >= 1.5 * gibibyte) return { ...check, verdict: "ok" };

@@ -41,7 +41,12 @@ export const remedies = {
   allowNamespacesInKernel: kernelSetting("kernel.unprivileged_userns_clone=1"),
   allowSomeNamespaces: kernelSetting("user.max_user_namespaces=15000"),
   libvirt: install("libvirt-daemon-system", "libvirt-daemon-kvm", "libvirt"),
-  libvirtStart: { any: "sudo systemctl enable --now libvirtd.socket" },
+  libvirtStart: {
+    debian: "sudo systemctl enable --now libvirtd.socket",
+    // Fedora has a daemon a driver: machines, and their disks.
+    fedora: "sudo systemctl enable --now virtqemud.socket virtstoraged.socket",
+    arch: "sudo systemctl enable --now libvirtd.socket",
+  },
   kvmModule: { any: "sudo modprobe kvm_intel || sudo modprobe kvm_amd" },
   kvmGroup: { any: 'sudo usermod -aG kvm "$USER"' },
   libvirtGroup: { any: 'sudo usermod -aG libvirt "$USER"' },

@@ -52,6 +52,8 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     read: (volume, maxBytes, signal) =>
       attempt(`read ${volume}`, signal, () => volumes.get(volume)?.content?.subarray(-maxBytes)),
     backingOf: (volume, signal) => attempt(`backing ${volume}`, signal, () => volumes.get(volume)?.backing),
+    copy: (volume, to, signal) =>
+      attempt(`copy ${volume}`, signal, () => void volumes.set(to, { ...volumes.get(volume) })),
     remove: (volume, signal) => attempt(`remove ${volume}`, signal, () => void volumes.delete(volume)),
   };
 
@@ -71,6 +73,10 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
       accelerators: { x86_64: ["tcg"], aarch64: ["tcg"] },
       memoryBytes: 8 * 1024 ** 3,
       qemuAccount: undefined,
+      // No machine is cloned here: there is no QEMU behind it.
+      confinement: "apparmor",
+      emulators: { x86_64: "/usr/bin/qemu-system-x86_64" },
+      libvirtVersion: "9.0.0",
       ...capabilities,
     }),
     storage: async () => storage,
@@ -78,10 +84,20 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     close: async () => undefined,
     domains: {
       define: (xml, signal) => {
-        const name = /<name>(.*)<\/name>/.exec(xml)?.[1] ?? "";
+        const name = nameOf(xml);
         return attempt(`define ${name}`, signal, () => void machines.set(name, { xml, state: "off" }));
       },
       start: (domain, signal) => attempt(`start ${domain}`, signal, () => setState(domain, "running")),
+      startPaused: (xml, signal) => {
+        const name = nameOf(xml);
+        return attempt(`start paused ${name}`, signal, () => {
+          if (!machines.has(name)) machines.set(name, { xml, state: "off" });
+          setState(name, "paused");
+        });
+      },
+      setTitle: (_domain, _title, signal) => unplayed("setTitle", signal),
+      monitor: (_domain, command, _args, signal) => unplayed(command, signal),
+      activity: (_domain, signal) => unplayed("activity", signal),
       powerOff: (domain, signal) =>
         attempt(`power off ${domain}`, signal, () => {
           if (machines.has(domain)) setState(domain, "off");
@@ -105,6 +121,15 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     },
   };
   return host;
+}
+
+function nameOf(xml: string): string {
+  return /<name>(.*)<\/name>/.exec(xml)?.[1] ?? "";
+}
+
+function unplayed(what: string, signal: AbortSignal): Promise<never> {
+  signal.throwIfAborted();
+  return Promise.reject(new Error(`a libvirt in memory has no ${what}`));
 }
 
 async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {

@@ -1,0 +1,104 @@
+/** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
+import { HeyvmError, messageOf, toHeyvmError } from "../../errors/index.ts";
+import type {
+  MachineContext,
+  MachineSpec,
+  StartedMachine,
+  TemplateInfo,
+  TemplateRequest,
+} from "../backend.ts";
+import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from "./machine-definition.ts";
+import { machineNames } from "./names.ts";
+import { closeNetwork } from "./network.ts";
+import { reportStep } from "./report-step.ts";
+import { launchClone, thawClone, tooManyMounts } from "./templates/clone.ts";
+import type { CloneWay, Way } from "./templates/templates.ts";
+
+/** How long undoing may take; it does not end with the signal that ended the work. */
+const undoTimeoutMs = 60_000;
+
+/** A template, or why the machine has to boot. */
+export async function wayOf(
+  dependencies: MachineDependencies,
+  preparedDisk: string,
+  spec: MachineSpec,
+  context: MachineContext,
+): Promise<Way> {
+  const reason = tooManyMounts(spec.mounts.length);
+  if (reason !== undefined) return { template: undefined, reason };
+  const image = imageOf(spec);
+  const { shape } = await machineShapeOf(dependencies, spec, context.signal);
+  return dependencies.templates.wayFor({ image, type: spec.type, preparedDisk, shape }, context);
+}
+
+/** Makes the template that such machines are cloned from, if there is none. */
+export async function buildTemplate(
+  dependencies: MachineDependencies,
+  request: TemplateRequest,
+  context: MachineContext,
+): Promise<TemplateInfo> {
+  const { prepared, templates } = dependencies;
+  const { image, type } = request;
+  const preparedDisk = await prepared.ensure(image, type, context);
+  const { shape } = await machineShapeOf(dependencies, request, context.signal);
+  const way = await templates.wayFor({ image, type, preparedDisk, shape }, context, { now: true });
+  if (way.template === undefined) {
+    throw new HeyvmError("unsupported", `there can be no template here: ${way.reason}`, {
+      hint: "sandboxes boot instead, which works everywhere; heyvm doctor tells more",
+    });
+  }
+  const { key } = way.template;
+  const made = (await templates.list(context.signal)).find((candidate) => candidate.key === key);
+  if (made !== undefined) return made;
+  throw new HeyvmError("wrong_state", `template ${key} was removed as soon as it was made`);
+}
+
+/** A clone that runs; or why the machine has to boot after all, when nothing of the clone is left but its domain. */
+export async function tryClone(
+  dependencies: MachineDependencies,
+  spec: MachineSpec,
+  { template, state, shape: machine, growth }: CloneWay,
+  hasShell: boolean,
+  { signal, onStep }: MachineContext,
+): Promise<{ started: Omit<StartedMachine, "start"> } | { reason: string }> {
+  const { host, templates, shells, settings } = dependencies;
+  const { domain, disk } = machineNames(spec.id);
+  const { shape: asBooted, started } = await defineMachine(dependencies, spec, signal);
+  const shape = { ...asBooted, ...machine };
+  const clone = { shape, growth, disk, diskBytes: spec.diskBytes, template, state };
+  const undo = async (): Promise<void> => {
+    const limit = AbortSignal.timeout(undoTimeoutMs);
+    await host.domains.powerOff(domain, limit);
+    await (await host.storage(limit)).remove(disk, limit);
+  };
+  const isFinal = (error: unknown): boolean => signal.aborted || toHeyvmError(error).code === "disk_full";
+  try {
+    await reportStep(onStep, "machine", "Cloning the machine", async () => {
+      if (hasShell) {
+        try {
+          const title = host.domains.setTitle(domain, shape.title, signal);
+          await Promise.all([thawClone(host, clone, settings.runtimeFolder, signal), title]);
+          return;
+        } catch (error) {
+          // Another machine would not find another guest.
+          if (isFinal(error) || toHeyvmError(error).code === "guest_failed") throw error;
+          // It may have waited too long for something that this host no longer has: a new one tells.
+          await undo();
+        }
+      }
+      await launchClone(host, clone, signal);
+      await thawClone(host, clone, settings.runtimeFolder, signal);
+    });
+    const { translationCacheBytes } = shape;
+    const kind = { ...spec, imageReference: spec.image?.reference };
+    shells.keep(kind, template, { ...machine, translationCacheBytes });
+    return { started };
+  } catch (error) {
+    if (isFinal(error)) throw error;
+    await undo();
+    await closeNetwork(settings.runtimeFolder, spec.id);
+    const reason = `a clone of its template did not start: ${messageOf(error)}`;
+    await templates.reportFailure(template, reason);
+    return { reason };
+  }
+}

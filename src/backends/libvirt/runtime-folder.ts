@@ -1,0 +1,31 @@
+/** The folder of sockets: passt's, and those that a machine's state goes through. */
+import { lstat, mkdir } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { join } from "node:path";
+
+import { HeyvmError } from "../../errors/index.ts";
+
+/** Short, because a socket's path ends at 108 bytes. */
+export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
+  const runtime = env["XDG_RUNTIME_DIR"];
+  return runtime === undefined || runtime === "" ? `/tmp/heyvm-${userInfo().uid}` : join(runtime, "heyvm");
+}
+
+/** Somebody else could listen to, or answer for, what goes through the sockets. */
+export class RuntimeFolderError extends HeyvmError {
+  constructor(folder: string, why: string) {
+    super("permission_denied", `${folder} cannot hold sockets: ${why}`, {
+      hint: `remove it, or set XDG_RUNTIME_DIR to a folder of your own: ls -ld ${folder}`,
+    });
+  }
+}
+
+/** Makes the folder when it is missing; in /tmp anybody may have made it before. */
+export async function openRuntimeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const { uid, mode } = await lstat(folder);
+  const isFolder = (mode & 0o170000) === 0o040000;
+  if (!isFolder) throw new RuntimeFolderError(folder, "it is no folder");
+  if (uid !== process.geteuid?.()) throw new RuntimeFolderError(folder, `it belongs to user ${uid}`);
+  if ((mode & 0o077) !== 0) throw new RuntimeFolderError(folder, "others may use it");
+}

@@ -1,0 +1,110 @@
+/** A machine that begins where its template was frozen. */
+import { connectAgent } from "../../../agent/index.ts";
+import type { AgentSession } from "../../../agent/types.ts";
+import { HeyvmError } from "../../../errors/index.ts";
+import { laterDevices, maxCloneMounts } from "../domain-devices.ts";
+import { buildDomainXml, type DomainShape } from "../domain-xml.ts";
+import { runInGuest } from "../guest-command.ts";
+import { guestFolder } from "../guest-service.ts";
+import type { LibvirtHost } from "../host.ts";
+import { agentChannel } from "../names.ts";
+import { type Growth, plugIn, takeIn } from "./growth.ts";
+import { writeState } from "./machine-state.ts";
+import { damageOf, isPublished, type Template } from "./template-files.ts";
+
+export interface CloneRequest {
+  /** As it was defined to boot, which it will when it is started again, but of its template's size. */
+  shape: DomainShape;
+  /** What it is larger by than its template. */
+  growth: Growth | undefined;
+  /** The volume of its own disk. */
+  disk: string;
+  /** Larger than the template's disk, or absent. */
+  diskBytes: number | undefined;
+  template: Template;
+  state: Buffer;
+}
+
+/** Somebody removed or changed the template while a machine was cloned from it. */
+export class TemplateGoneError extends HeyvmError {
+  constructor(key: string, why: string) {
+    super("wrong_state", `template ${key} cannot be used any more: ${why}`, {
+      hint: "create the sandbox again: it gets a new template",
+    });
+  }
+}
+
+const agentTimeoutMs = 60_000;
+const growTimeoutMs = 300_000;
+
+/** More mounts than a clone has ports for. */
+export function tooManyMounts(count: number): string | undefined {
+  return count > maxCloneMounts ? `a clone has room for ${maxCloneMounts} mounts, not ${count}` : undefined;
+}
+
+/** Makes the disk and launches a machine that waits for its template's state. The caller undoes it when this fails. */
+export async function launchClone(
+  host: LibvirtHost,
+  { shape, disk, template }: Pick<CloneRequest, "shape" | "disk" | "template">,
+  signal: AbortSignal,
+): Promise<void> {
+  const storage = await host.storage(signal);
+  const path = storage.path(template.files.ram);
+  await storage.copy(template.files.blank, disk, signal);
+  // From here on whoever removes the template sees that a machine stands on it; did somebody begin before?
+  if (!(await isPublished(storage, template, signal))) {
+    throw new TemplateGoneError(template.key, "it was removed");
+  }
+  await host.domains.startPaused(buildDomainXml({ ...shape, memoryImage: { path, use: "private" } }), signal);
+}
+
+/** Lets a machine that was launched begin where its template was frozen. The caller undoes it when this fails. */
+export async function thawClone(
+  host: LibvirtHost,
+  { shape, growth, diskBytes, template, state }: Omit<CloneRequest, "disk">,
+  runtimeFolder: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { domains } = host;
+  // QEMU has opened the files: these are the ones that it will use.
+  const damage = await damageOf(await host.storage(signal), template);
+  if (damage !== undefined) throw new TemplateGoneError(template.key, damage);
+  await writeState(domains, shape.name, state, runtimeFolder, signal);
+  await domains.resume(shape.name, signal);
+  await Promise.all(
+    laterDevices(shape.mounts, shape.network).map((device) =>
+      domains.monitor(shape.name, "device_add", device, signal),
+    ),
+  );
+  if (growth === undefined && diskBytes === undefined) return;
+  if (growth !== undefined) await plugIn(domains, shape.name, growth, signal);
+  // libvirt's name for the first disk's format node.
+  const resize = { "node-name": "libvirt-1-format", size: diskBytes };
+  if (diskBytes !== undefined) await domains.monitor(shape.name, "block_resize", resize, signal);
+  await withAgent(host, shape.name, signal, async (agent) => {
+    if (growth !== undefined) {
+      const vcpus = shape.vcpus + growth.vcpus;
+      const memoryBytes = shape.memoryBytes + growth.memoryBytes;
+      await takeIn(agent, { vcpus, memoryBytes }, growth, signal);
+    }
+    if (diskBytes !== undefined)
+      await runInGuest(agent, `${guestFolder}/grow-root.sh`, growTimeoutMs, signal);
+  });
+}
+
+async function withAgent(
+  host: LibvirtHost,
+  domain: string,
+  signal: AbortSignal,
+  work: (agent: AgentSession) => Promise<void>,
+): Promise<void> {
+  const agent = await connectAgent((signal) => host.domains.openChannel(domain, agentChannel, signal), {
+    signal,
+    timeoutMs: agentTimeoutMs,
+  });
+  try {
+    await work(agent);
+  } finally {
+    await agent.close();
+  }
+}

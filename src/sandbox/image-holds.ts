@@ -1,0 +1,62 @@
+/**
+ * Between finding an image and having something that visibly stands on it lies time, in which its file must not be
+ * removed: a sandbox's record is yet to be written, a template's disk is yet to be prepared.
+ */
+import type { MachineContext } from "../backends/backend.ts";
+import type { Image } from "../images/image.ts";
+import type { ImageSource } from "./context.ts";
+import { createLock } from "./lock.ts";
+
+/** Disposed as soon as something stands on the image. */
+export interface HeldImage extends Disposable {
+  image: Image;
+}
+
+/** `resolve` holds nothing: for whoever only looks. */
+export interface ImageHolds extends ImageSource {
+  /** The image that a reference stands for, which nobody can remove until it is disposed. */
+  take(reference: string, context: MachineContext): Promise<HeldImage>;
+  /** Runs a removal, while none is taken. `work` gets the fingerprints of those that are taken already. */
+  whileRemoving<T>(signal: AbortSignal, work: (held: readonly string[]) => Promise<T>): Promise<T>;
+}
+
+export function createImageHolds(images: ImageSource): ImageHolds {
+  const lock = createLock();
+  const held = new Set<HeldImage>();
+  let removals = 0;
+  return {
+    resolve: async (reference, context) => await images.resolve(reference, context),
+    async take(reference, context) {
+      for (;;) {
+        const before = removals;
+        // It may be a download: not for a removal to wait for.
+        const image = await images.resolve(reference, context);
+        const taken = await lock.run(
+          "taking the image",
+          async () => await Promise.resolve(removals === before ? hold(held, image) : undefined),
+          context.signal,
+        );
+        // It may be what was removed meanwhile.
+        if (taken !== undefined) return taken;
+      }
+    },
+    whileRemoving: async (signal, work) =>
+      await lock.run(
+        "removing images",
+        async () => {
+          try {
+            return await work([...held].map(({ image }) => image.fingerprint));
+          } finally {
+            removals += 1;
+          }
+        },
+        signal,
+      ),
+  };
+}
+
+function hold(held: Set<HeldImage>, image: Image): HeldImage {
+  const taken = { image, [Symbol.dispose]: () => void held.delete(taken) };
+  held.add(taken);
+  return taken;
+}

@@ -1,0 +1,56 @@
+/** What a create asks for, checked, before anything is made of it. */
+import { type Backend, isForehanded } from "../backends/backend.ts";
+import type { SandboxContext } from "./context.ts";
+import { newSandboxId } from "./ids.ts";
+import { checkName, checkSlug, slugOf } from "./names.ts";
+import type { SandboxSpec } from "./record.ts";
+import type { NameReservation } from "./registry.ts";
+import { type CreateRequest, resolveSpec } from "./spec.ts";
+
+export interface Wanted {
+  backend: Backend;
+  spec: Omit<SandboxSpec, "name" | "slug">;
+  warnings: string[];
+}
+
+/** The request with all that it leaves to the settings. Throws for what cannot be made here. */
+export async function resolveRequest(
+  context: SandboxContext,
+  request: CreateRequest,
+  signal: AbortSignal,
+): Promise<Wanted> {
+  const { settings, backends } = context;
+  const name = request.backend ?? settings.backend_type;
+  const backend = await backends.getAvailable(name, request.uri, signal);
+  const defaults = {
+    image: settings.image,
+    cpus: settings.cpus,
+    memoryBytes: settings.memory,
+    ttlSeconds: settings.ttl_seconds,
+  };
+  const uri = backends.uriFor(backend.name, request.uri);
+  return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, context.state)) };
+}
+
+/** The id of a sandbox to be. */
+export function chooseId({ backend, spec }: Wanted): string {
+  return (isForehanded(backend) ? backend.reserveId(spec) : undefined) ?? newSandboxId();
+}
+
+/** What is wrong with the names by themselves is told before anything is asked of a backend. */
+export function checkNames({ name, slug }: CreateRequest): void {
+  if (name !== undefined) checkName(name);
+  if (slug !== undefined) checkSlug(slug);
+}
+
+/** The name of a sandbox that was given none. */
+export function nameFor(id: string): string {
+  return `sandbox-${id.slice("sb-".length)}`;
+}
+
+export function reserveNames(context: SandboxContext, id: string, request: CreateRequest): NameReservation {
+  const name = request.name ?? nameFor(id);
+  const slug = request.slug ?? slugOf(name);
+  checkSlug(slug);
+  return context.registry.reserve({ name, slug, slugGiven: request.slug !== undefined });
+}

@@ -1,0 +1,40 @@
+/** What clones and their templates promise, beyond what every sandbox does. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { guestImage } from "../fixtures/guest-image.ts";
+import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
+import { cloneSuite } from "./suites/clones.ts";
+import { lyingAgentSuite } from "./suites/lies.ts";
+import { shellSuite } from "./suites/shells.ts";
+import { expectFailure, succeed } from "./suites/subject.ts";
+
+let publisher: Publisher;
+let host: TestHost;
+beforeAll(async () => {
+  publisher = await startPublisher({ files: await debianFiles(await guestImage()) });
+  // Machines that wait would be taken for leftovers; their own suite asks for them.
+  const templates = { HEYVM_TEMPLATES_BUDGET: "20G", HEYVM_TEMPLATES_SHELLS: "0" };
+  const env = { HEYVM_MIRROR_DEBIAN: publisher.url, ...templates };
+  host = await createTestHost({ env });
+  await succeed(host, "pull", "debian:12");
+  await succeed(host, "templates", "build", "--image", "debian:12", "--type", "python");
+});
+afterAll(async () => {
+  await host[Symbol.asyncDispose]();
+  await publisher[Symbol.asyncDispose]();
+});
+
+cloneSuite(() => host);
+lyingAgentSuite(() => host);
+shellSuite(() => host);
+
+test("templates that no sandbox stands on go when they are asked to", async () => {
+  const [template] = JSON.parse(await succeed(host, "templates", "list", "--format", "json"));
+  expect(await succeed(host, "templates", "rm", "--yes", template.key)).toBe(`removed ${template.key}\n`);
+  await expectFailure(host, ["templates", "rm", "--yes", template.key], 3, "there is no template");
+  await succeed(host, "templates", "prune");
+  expect(await succeed(host, "templates", "list", "--format", "json")).toBe("[]\n");
+  const left = await host.run(["sh", "-c", "ls ~/.local/share/libvirt/images/heyvm | grep ^template-"]);
+  expect(left.stdout).toBe("");
+});

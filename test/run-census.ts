@@ -1,0 +1,71 @@
+/**
+ * Vitest's global set-up: what the tests of a run put into the temporary folder comes to lie in one folder of the run's
+ * own. What is there at the end, is mounted there, or still runs and knows that folder fails the run, with the list.
+ * So other runs and other people on this machine are never taken for leftovers.
+ */
+import { chmod, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import { hasEndedWithin, runningProcesses } from "./fixtures/host/processes.ts";
+
+/** Caches of the tools that run TypeScript. */
+const permitted = /^(tsx-\d+|node-compile-cache)$/;
+/** What was told to end may still be at it. Vitest itself gives a tear-down ten seconds. */
+const graceMs = 5_000;
+
+/** Tells a run within a run. */
+export const runFolderVariable = "HEYVM_TEST_RUN";
+
+let folder: string | undefined;
+
+export async function setup(): Promise<void> {
+  // A run within this one, of some tests as another user: the outer one counts.
+  if (process.env[runFolderVariable] !== undefined) return;
+  // Short: a unix socket's path ends at 108 bytes.
+  folder = await mkdtemp("/tmp/hv-");
+  // As /tmp itself: some tests work as other users.
+  await chmod(folder, 0o1777);
+  process.env["TMPDIR"] = folder;
+  process.env[runFolderVariable] = folder;
+}
+
+export async function teardown(): Promise<void> {
+  if (folder === undefined) return;
+  const leftovers = await leftoversIn(folder);
+  if (!leftovers.some((line) => line.startsWith("mount"))) await rm(folder, { recursive: true, force: true });
+  if (leftovers.length === 0) return;
+  // Vitest tells of a failed tear-down, and goes on to succeed.
+  process.exitCode = 1;
+  throw new Error(`the tests of this run have left behind:\n${leftovers.join("\n")}`);
+}
+
+/** What is in the folder, mounted there, or runs and has it in its command line or environment. */
+export async function leftoversIn(place: string, endingMs = graceMs): Promise<string[]> {
+  const processes: string[] = [];
+  const end = Date.now() + endingMs;
+  for (const { pid, parent, command } of await runningProcesses()) {
+    // Ourselves, and the workers that ran the tests.
+    const isRunner = pid === process.pid || parent === process.pid;
+    if (isRunner || !(await knows(pid, place)) || (await hasEndedWithin(pid, end - Date.now()))) continue;
+    processes.push(`process ${pid}: ${command}`);
+  }
+  const mounts = (await readFile("/proc/self/mountinfo", "utf8"))
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((point) => point.startsWith(`${place}/`));
+  const files = (await readdir(place)).filter((name) => !permitted.test(name));
+  return [
+    ...processes,
+    ...mounts.map((point) => `mount: ${point}`),
+    ...files.map((name) => `file: ${join(place, name)}`),
+  ];
+}
+
+async function knows(pid: number, place: string): Promise<boolean> {
+  for (const name of ["cmdline", "environ"]) {
+    // Another user's, or gone by now.
+    const text = await readFile(`/proc/${pid}/${name}`, "latin1").catch(() => "");
+    if (text.includes(`${place}/`) || text.includes(`${place}\0`)) return true;
+  }
+  return false;
+}
