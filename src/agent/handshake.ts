@@ -16,7 +16,12 @@ import {
   protocolVersion,
 } from "./wire.ts";
 
-const repeatMs = 1000;
+/**
+ * When the hello is repeated, after the one before. Only so often: libvirtd reads no more from a client whose five
+ * requests wait (`max_client_requests`), as they do as long as a guest that boots reads nothing, and then it does not
+ * notice that the client has gone either, and keeps the channel for it.
+ */
+const repeatAfterMs = [1000, 2000, 4000];
 
 /** What the host says of itself. */
 export interface Hello {
@@ -62,11 +67,16 @@ export async function sayHello(
   };
   const ended = () => greeting.reject(new Error("the pipe was closed before the agent answered"));
   const aborted = () => greeting.reject(asError(signal.reason));
-  const repeat = () => {
-    // While the last hello is still in our own buffer, another one is of no use.
-    if (pipe.writableLength === 0) pipe.write(Buffer.concat([padding(), words]));
+  let timer: NodeJS.Timeout | undefined;
+  const repeatLater = ([afterMs, ...later]: readonly number[]) => {
+    if (afterMs === undefined) return;
+    timer = setTimeout(() => {
+      // While the last hello is still in our own buffer, another one is of no use.
+      if (pipe.writableLength === 0) pipe.write(Buffer.concat([padding(), words]));
+      repeatLater(later);
+    }, afterMs);
   };
-  const timer = setInterval(repeat, repeatMs);
+  repeatLater(repeatAfterMs);
   try {
     if (signal.aborted) aborted();
     signal.addEventListener("abort", aborted, { once: true });
@@ -76,7 +86,7 @@ export async function sayHello(
     pipe.write(padFirst ? Buffer.concat([padding(), words]) : words);
     return await greeting.promise;
   } finally {
-    clearInterval(timer);
+    clearTimeout(timer);
     signal.removeEventListener("abort", aborted);
     pipe.off("data", data).off("end", ended).off("close", ended).off("error", greeting.reject);
   }

@@ -1,9 +1,11 @@
 /** The backend's domains, on a real session daemon. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Duplex } from "node:stream";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { connectLibvirt, type LibvirtConnection } from "../../libvirt/index.ts";
 import { startSessionHost, type SessionHost } from "../../libvirt/testing/session-daemon.ts";
 import { tinyChannelName, withDomain } from "../../libvirt/testing/tiny-domain.ts";
+import { sayHello } from "../../agent/handshake.ts";
 import { createDomains } from "./libvirt-domains.ts";
 import { createLibvirtLink } from "./libvirt-link.ts";
 
@@ -42,3 +44,36 @@ test("a channel that is opened and closed over and over does not bring libvirt d
   expect(host.daemonPid()).toBe(pid);
   await link.close();
 });
+
+test("a channel is free as soon as its client has gone, also when the guest never read what it was told", async () => {
+  await using _machine = await withDomain(connection, "booting", { start: true });
+  const link = createLibvirtLink(host.uri);
+  const domains = createDomains(link, false);
+  const open = () => domains.openChannel("booting", tinyChannelName, AbortSignal.timeout(20_000));
+  const pid = host.daemonPid();
+  for (let round = 0; round < 3; round += 1) {
+    const channel = await open();
+    await sayHelloForLong(channel);
+    channel.destroy();
+  }
+  (await open()).destroy();
+  expect(host.daemonPid()).toBe(pid);
+  await link.close();
+}, 60_000);
+
+/** As to a guest that boots for hours, and until libvirt has all of it. */
+async function sayHelloForLong(channel: Duplex): Promise<void> {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
+  const end = new AbortController();
+  const hello = { session: "s", received: 0, resume: false };
+  const answer = sayHello(channel, hello, end.signal, false).catch((error: unknown) => error);
+  for (let second = 0; second < 3600; second += 1) {
+    vi.advanceTimersByTime(1000);
+    // A write is a turn of the event loop.
+    await new Promise(setImmediate);
+  }
+  vi.useRealTimers();
+  await vi.waitFor(() => expect(channel.writableLength).toBe(0), { timeout: 20_000 });
+  end.abort(new Error("enough"));
+  expect(await answer).toMatchObject({ message: "enough" });
+}

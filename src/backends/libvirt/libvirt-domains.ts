@@ -18,8 +18,9 @@ import { attributeOf, elementsAt, parseXml } from "./xml.ts";
 
 /** Starting and ending QEMU can take this long on a busy host. */
 const slowCallTimeoutMs = 120_000;
-/** How long a channel's last client may take to be gone. */
-const channelCloseMs = 2_000;
+/** A channel is free again a moment after its last client has gone; one that is not is another's. */
+const channelBusyMs = 10_000;
+const channelRetryMs = 50;
 
 export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
   const listeners = new Set<(domain: string) => void>();
@@ -144,9 +145,9 @@ async function powerOff(
 }
 
 /**
- * Opens a channel that an earlier connection may not have let go of yet, and takes it from whoever keeps it. Not at
- * once: libvirtd ends with a segmentation fault when it takes a stream over that is just closing (9.0; it locks the
- * closed stream, `virFDStreamSetInternalCloseCb` in `virfdstream.c`).
+ * Opens a channel that an earlier connection may not have let go of yet. Never by force: to take a channel from a client
+ * that has gone ends libvirtd 9 with a segmentation fault. It tells that client of the abort in the thread of the new
+ * one, while its main loop, which then notices that nobody is there, frees the same client and stream.
  */
 async function openFreeChannel(
   devices: LibvirtConnection["devices"],
@@ -154,15 +155,15 @@ async function openFreeChannel(
   channel: string,
   signal: AbortSignal,
 ): Promise<Duplex> {
-  const end = performance.now() + channelCloseMs;
+  const end = performance.now() + channelBusyMs;
   for (;;) {
-    const force = performance.now() > end;
     try {
-      return await devices.openChannel(domain, channel, { force, signal });
+      return await devices.openChannel(domain, channel, { signal });
     } catch (error) {
-      if (force || !LibvirtError.hasCode(error, "operationFailed")) throw error;
+      const isBusy = LibvirtError.hasCode(error, "operationFailed");
+      if (!isBusy || signal.aborted || performance.now() > end) throw error;
     }
-    await delay(50, undefined, { signal });
+    await delay(channelRetryMs, undefined, { signal });
   }
 }
 

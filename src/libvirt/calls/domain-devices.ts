@@ -11,7 +11,10 @@ import type { DomainRef, ImpactOptions } from "./domain.ts";
 import { flags } from "./flags.ts";
 
 export interface OpenStreamOptions extends CallOptions {
-  /** Takes the device over from a client that has it open. */
+  /**
+   * Takes the device over from a client that has it open. libvirtd 9 ends with a segmentation fault when that client has
+   * gone and it has not noticed, which it does not while five of its requests wait for a guest that reads nothing.
+   */
   force?: boolean | undefined;
 }
 
