@@ -50,7 +50,7 @@ function runInside(): void {
         "--project",
         "contract",
       ];
-      const run = host.spawn(["node", ...vitest, fileURLToPath(import.meta.url)], { env, cwd });
+      const run = host.spawn([process.execPath, ...vitest, fileURLToPath(import.meta.url)], { env, cwd });
       run.stdout?.pipe(process.stdout);
       run.stderr?.pipe(process.stderr);
       const [code] = await once(run, "exit");
