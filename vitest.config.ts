@@ -17,6 +17,9 @@ function rankOf({ moduleId }: TestSpecification): number {
   return index === -1 ? longest.length : index;
 }
 
+/** What a test awaits has come long before, or never comes: then the failure says what it was. */
+const patience = { poll: { timeout: 60_000 } };
+
 export default defineConfig({
   test: {
     globalSetup: ["test/run-census.ts"],
@@ -27,21 +30,24 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["src/**/*.test.ts", "test/*.test.ts", "script/*.test.ts"],
-          testTimeout: 20_000,
+          expect: patience,
+          testTimeout: 90_000,
         },
       },
       {
         test: {
           name: "contract",
           include: ["test/contract/**/*.test.ts", "test/fixtures/*.test.ts"],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          expect: patience,
+          testTimeout: 90_000,
+          hookTimeout: 90_000,
         },
       },
       {
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
+          expect: patience,
           testTimeout: 600_000,
           hookTimeout: 900_000,
           // A machine that boots keeps a core of its own busy.

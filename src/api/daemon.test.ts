@@ -77,7 +77,7 @@ test("a deadline that passes while no daemon runs is kept at the next start", as
   const second = await start(folder);
   // The machine goes first, its record last.
   const sandboxes = async (): Promise<unknown> => (await second.call("GET", "/sandboxes?all=true")).json;
-  await expect.poll(sandboxes, { timeout: 15_000 }).toEqual([]);
+  await expect.poll(sandboxes).toEqual([]);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
 }, 60_000);
 
@@ -89,7 +89,7 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
     (await readdir(join(folder, "machines"), { recursive: true }).catch(() => [])).filter((path) =>
       path.endsWith("machine.json"),
     );
-  await expect.poll(machines, { timeout: 15_000 }).toHaveLength(1);
+  await expect.poll(machines).toHaveLength(1);
   await first.kill("SIGKILL");
   const second = await start(folder);
   expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
@@ -125,9 +125,7 @@ test("a machine that ends by itself is seen as stopped", async () => {
     " ",
   );
   process.kill(-Number(pid), "SIGKILL");
-  await expect
-    .poll(async () => (await api.call("GET", "/sandboxes/box")).json.status, { timeout: 15_000 })
-    .toBe("stopped");
+  await expect.poll(async () => (await api.call("GET", "/sandboxes/box")).json.status).toBe("stopped");
 });
 
 test("a sandbox with a damaged record is shown as failed, and can be removed", async () => {
@@ -169,9 +167,7 @@ test("a daemon that was started on demand leaves when idle, and stays for a dead
   const needed = await start(await testFolder(), env);
   await needed.call("POST", "/sandboxes", { ttl_seconds: 5 });
   expect(await Promise.race([needed.exited, needed.call("GET", "/health")])).toMatchObject({ status: 200 });
-  await expect
-    .poll(async () => await readdir(join(needed.folder, "machines")), { timeout: 15_000 })
-    .toEqual([]);
+  await expect.poll(async () => await readdir(join(needed.folder, "machines"))).toEqual([]);
   expect(await needed.exited).toBe(0);
 }, 60_000);
 

@@ -25,7 +25,7 @@ const machinesOf = async ({ folder }: TestDaemon): Promise<string[]> =>
 /** The id of the machine that waits, when it does. */
 async function waiting(api: TestDaemon): Promise<string> {
   const ready = async (): Promise<unknown> => (await api.call("GET", "/backends")).json[0].pool;
-  await expect.poll(ready, { timeout: 15_000 }).toEqual({ ready: 1, size: 1 });
+  await expect.poll(ready).toEqual({ ready: 1, size: 1 });
   const known = new Set(
     (await api.call("GET", "/sandboxes?all=true")).json.map(({ id }: { id: string }) => id),
   );

@@ -112,13 +112,11 @@ test.each(["application/json", "application/x-ndjson"])(
     call.on("error", () => {});
     call.end(JSON.stringify({ name: "leaver", setup_hooks: ["sleep 600"] }));
     await expect
-      .poll(async () => (await api.call("GET", "/sandboxes?all=true")).json, { timeout: 15_000 })
+      .poll(async () => (await api.call("GET", "/sandboxes?all=true")).json)
       .toMatchObject([{ name: "leaver", status: "provisioning" }]);
-    await expect
-      .poll(async () => await readdir(join(api.folder, "machines")), { timeout: 15_000 })
-      .toHaveLength(1);
+    await expect.poll(async () => await readdir(join(api.folder, "machines"))).toHaveLength(1);
     call.destroy();
-    await expect.poll(async () => await leftovers(api), { timeout: 15_000 }).toEqual([]);
+    await expect.poll(async () => await leftovers(api)).toEqual([]);
     expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);
     expect((await api.call("POST", "/sandboxes", { name: "leaver" })).status).toBe(201);
   },
@@ -137,7 +135,7 @@ test("of twenty creates with the same name exactly one wins", async () => {
 test("a sandbox whose time is up is removed", async () => {
   const api = await daemon();
   expect((await api.call("POST", "/sandboxes", { ttl_seconds: 1 })).status).toBe(201);
-  await expect.poll(async () => await leftovers(api), { timeout: 15_000 }).toEqual([]);
+  await expect.poll(async () => await leftovers(api)).toEqual([]);
 });
 
 test.each([

@@ -36,10 +36,10 @@ test("a shell has a terminal of the wanted size, numbered output and an exit cod
   const type = (text: string): void => shell.socket.send(Buffer.concat([Buffer.of(1), Buffer.from(text)]));
 
   type("stty size; echo $GREETING-there\n");
-  await expect.poll(output, { timeout: 10_000 }).toMatch(/30 100\r\nhi-there\r\n/);
+  await expect.poll(output).toMatch(/30 100\r\nhi-there\r\n/);
   shell.socket.send(JSON.stringify({ type: "resize", cols: 90, rows: 20 }));
   type("stty size\n");
-  await expect.poll(output, { timeout: 10_000 }).toContain("20 90");
+  await expect.poll(output).toContain("20 90");
   shell.socket.send(JSON.stringify({ type: "ack", seq: 1 }));
   type("exit 3\n");
   expect(await shell.message("exit")).toEqual({ type: "exit", code: 3 });
@@ -64,9 +64,9 @@ test("a shell whose client goes away is hung up", async () => {
         command: "grep -l '^bash' /proc/*/cmdline | wc -l",
       })
     ).json.stdout;
-  await expect.poll(count, { timeout: 10_000 }).toBe("1\n");
+  await expect.poll(count).toBe("1\n");
   shell.socket.terminate();
-  await expect.poll(count, { timeout: 10_000 }).toBe("0\n");
+  await expect.poll(count).toBe("0\n");
 });
 
 test("a start command runs, its outputs are in the logs, and its port is published", async () => {
@@ -81,7 +81,7 @@ test("a start command runs, its outputs are in the logs, and its port is publish
       ({ status }) => status,
       () => 0,
     );
-  await expect.poll(page, { timeout: 15_000 }).toBe(200);
+  await expect.poll(page).toBe(200);
   const { logs } = (await api.call("GET", `/sandboxes/${id}/logs`)).json;
   expect(logs).toContainEqual(expect.objectContaining({ source: "stdout", message: "started" }));
   expect(logs).toContainEqual(expect.objectContaining({ source: "stderr", message: "oops" }));
@@ -89,7 +89,7 @@ test("a start command runs, its outputs are in the logs, and its port is publish
   const socket = api.socket(`/sandboxes/${id}/logs/stream?backlog=100`);
   const lines: string[] = [];
   socket.on("message", (data: Buffer) => lines.push(JSON.parse(data.toString()).message));
-  await expect.poll(() => lines, { timeout: 10_000 }).toEqual(expect.arrayContaining(["started", "oops"]));
+  await expect.poll(() => lines).toEqual(expect.arrayContaining(["started", "oops"]));
   socket.close();
   await once(socket, "close");
 

@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 
 import { domainCalls } from "./calls/domain.ts";
 import { qemuCalls } from "./calls/qemu.ts";
@@ -188,7 +188,7 @@ describe("events", () => {
     tell(2, 99);
     await subscription;
     const domain = { name: "a", uuid: "00000000-0000-0000-0000-000000000000", id: 3 };
-    await vi.waitFor(() => expect(events).toHaveLength(2));
+    await expect.poll(() => events).toHaveLength(2);
     expect(events).toEqual([
       { domain, state: "connected", reason: "channel" },
       { domain, state: "disconnected", reason: "unknown" },

@@ -108,8 +108,8 @@ function createRemoteStream(rpc: Rpc, call: StreamCall<unknown>, serial: number)
     },
     destroy(error, callback) {
       rpc.forgetStream(serial);
-      // No word of it to the daemon first: behind bytes that the guest does not read, libvirtd 9 never comes to an abort,
-      // and then keeps the device for a client that has gone. A connection's end reaches it at once.
+      // No word of it to the daemon first: behind bytes that the guest does not read, libvirtd 9 never comes to an abort.
+      // The end of its connection it notices at once, unless five of the client's messages wait; an abort would be one.
       rpc.transport.destroy();
       callback(error);
     },

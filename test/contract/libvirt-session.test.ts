@@ -13,6 +13,7 @@ import type { Image } from "../../src/images/image.ts";
 import { guestImage } from "../fixtures/guest-image.ts";
 import { testAccount } from "../fixtures/host/account.ts";
 import { startProcessHost } from "../fixtures/host/process-host.ts";
+import { guestImageFingerprint, placePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { runFolderVariable } from "../run-census.ts";
 import { backendContract } from "./backend-contract.ts";
 
@@ -30,12 +31,14 @@ function runInside(): void {
     try {
       await chmod(root, 0o700);
       await chown(root, account.uid, account.gid);
+      await placePreparedDisk(account, root, image);
       await using host = await startProcessHost(join(root, "host"), account.become);
       const env = {
         PATH: process.env["PATH"],
         HOME: root,
         XDG_RUNTIME_DIR: root,
         HEYVM_CONTRACT_IMAGE: image,
+        HEYVM_CONTRACT_FINGERPRINT: await guestImageFingerprint(),
         HEYVM_CONTRACT_ROOT: root,
         [runFolderVariable]: process.env[runFolderVariable],
       };
@@ -110,7 +113,7 @@ function debian(path: string): Image {
     path,
     format: "qcow2",
     virtualSizeBytes: 3 * 1024 ** 3,
-    fingerprint: `test:${path}`,
+    fingerprint: process.env["HEYVM_CONTRACT_FINGERPRINT"] ?? "",
     architecture: "x86_64",
   };
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { cloneSuite } from "./suites/clones.ts";
 import { lyingAgentSuite } from "./suites/lies.ts";
@@ -18,6 +19,7 @@ beforeAll(async () => {
   const env = { HEYVM_MIRROR_DEBIAN: publisher.url, ...templates };
   host = await createTestHost({ env });
   await succeed(host, "pull", "debian:12");
+  await usePreparedDisk(host);
   await succeed(host, "templates", "build", "--image", "debian:12", "--type", "python");
 });
 afterAll(async () => {

@@ -3,7 +3,7 @@ import { EventEmitter, once } from "node:events";
 import { readdir, readFile, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
@@ -15,7 +15,8 @@ import {
   type PublisherOptions,
   startPublisher,
 } from "../fixtures/publisher.ts";
-import { expectFailure, pressCtrlC, succeed } from "./suites/subject.ts";
+import { pressCtrlC } from "../fixtures/press-ctrl-c.ts";
+import { expectFailure, succeed } from "./suites/subject.ts";
 
 const imagePath = `${debianFolder}/${debianFileName}`;
 
@@ -135,17 +136,13 @@ test("a server that takes the request and never answers is left at once after a 
       stdout: "",
     });
     // The daemon notices that nobody wants it any more.
-    await vi.waitFor(async () => {
-      expect((await readdir(folder)).filter((name) => !name.startsWith("."))).toEqual([]);
-    }, 10_000);
+    const files = async () => (await readdir(folder)).filter((name) => !name.startsWith("."));
+    await expect.poll(files).toEqual([]);
   });
 });
 
 async function inTheMiddle(folder: string): Promise<void> {
-  await vi.waitFor(async () => expect(await partialBytes(folder)).toBeGreaterThan(20 * 1024 ** 2), {
-    timeout: 60_000,
-    interval: 20,
-  });
+  await expect.poll(() => partialBytes(folder), { interval: 20 }).toBeGreaterThan(20 * 1024 ** 2);
 }
 
 /** How much of the image lies in the folder so far. */

@@ -4,13 +4,15 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { commandSuite, heavyCommandSuite } from "./suites/commands.ts";
 import { fileSuite, largeFileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
 import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { networkSuite, noNetworkSuite } from "./suites/network.ts";
-import { inGuest, pressCtrlC, type Subject, succeed } from "./suites/subject.ts";
+import { pressCtrlC } from "../fixtures/press-ctrl-c.ts";
+import { inGuest, type Subject, succeed } from "./suites/subject.ts";
 import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
 let publisher: Publisher;
@@ -48,6 +50,7 @@ test("Ctrl-C while a disk is prepared leaves nothing", async () => {
 
 describe("a python sandbox", () => {
   beforeAll(async () => {
+    await usePreparedDisk(host);
     await succeed(host, ...create("--type", "python", "--name", "box"));
   });
 

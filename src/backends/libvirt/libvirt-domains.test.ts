@@ -73,7 +73,7 @@ async function sayHelloForLong(channel: Duplex): Promise<void> {
     await new Promise(setImmediate);
   }
   vi.useRealTimers();
-  await vi.waitFor(() => expect(channel.writableLength).toBe(0), { timeout: 20_000 });
+  await expect.poll(() => channel.writableLength).toBe(0);
   end.abort(new Error("enough"));
   expect(await answer).toMatchObject({ message: "enough" });
 }

@@ -38,7 +38,7 @@ export function createPreparedDisks(
 
   async function prepare(image: Image, type: SandboxType, files: GuestFile[], context: MachineContext) {
     const { signal, onStep } = context;
-    const key = diskKey(image, files, type);
+    const key = preparedDiskKey(image, files, type);
     const storage = await host.storage(signal);
     const source = await ensureImageSource(host, image, context);
     const build = newBuild();
@@ -86,7 +86,7 @@ export function createPreparedDisks(
   async function find(image: Image, files: readonly GuestFile[], type: SandboxType, signal: AbortSignal) {
     const storage = await host.storage(signal);
     for (const preparedFor of [type, ...sandboxTypes.filter((other) => other !== type)]) {
-      const key = diskKey(image, files, preparedFor);
+      const key = preparedDiskKey(image, files, preparedFor);
       const existing = await findSharedDisk(storage, "prepared", key, signal);
       if (existing?.provides?.includes(type) !== true) continue;
       if (await storage.has(existing.disk, signal)) return existing.disk;
@@ -99,7 +99,7 @@ export function createPreparedDisks(
     async ensure(image, type, context) {
       const files = await guestFiles();
       const caller = { signal: context.signal, onNews: context.onStep };
-      return shared.run(diskKey(image, files, type), caller, async (signal, onStep) => {
+      return shared.run(preparedDiskKey(image, files, type), caller, async (signal, onStep) => {
         const existing = await find(image, files, type, signal);
         if (existing !== undefined) return existing;
         const what = `preparing ${image.reference} for ${type}`;
@@ -119,7 +119,11 @@ export function createPreparedDisks(
 }
 
 /** Changes with all that goes into a prepared disk. */
-function diskKey(image: Image, files: readonly GuestFile[], type: SandboxType): string {
+export function preparedDiskKey(
+  image: Pick<Image, "fingerprint">,
+  files: readonly GuestFile[],
+  type: SandboxType,
+): string {
   const recipe = createHash("sha256");
   for (const { path, mode, content } of files) recipe.update(JSON.stringify([path, mode, content]));
   recipe.update(JSON.stringify([probeScripts, networkScript, settleScript]));

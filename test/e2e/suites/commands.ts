@@ -4,7 +4,8 @@ import { release } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 
-import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
+import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
+import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
 
 /** Commands of every kind, in one sandbox. */
 export function commandSuite(subject: () => Subject): void {

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
-import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
+import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
+import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
 
 const gibibyte = 1024 ** 3;
 /** What a copy of any size may add to a process that copies it. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { expectFailure, inGuest, pressCtrlC, type Subject, succeed } from "./subject.ts";
+import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
+import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
 
 /** What happens to a sandbox as a whole. Leaves it running. */
 export function lifecycleSuite(subject: () => Subject): void {

@@ -19,7 +19,7 @@ export function shellSuite(host: () => TestHost): void {
   };
   const paused = async () => (await virsh("list", "--state-paused", "--name")).split("\n").filter(Boolean);
   const waiting = async (count: number) => {
-    await expect.poll(paused, { timeout: 60_000 }).toHaveLength(count);
+    await expect.poll(paused).toHaveLength(count);
     return paused();
   };
   const infoOf = async (box: string) => JSON.parse(await succeed(host(), "get", box, "--format", "json"));

@@ -1,5 +1,4 @@
 /** What the suites work on: a host with heyvm on it, and one sandbox that they share. */
-import { once } from "node:events";
 import { expect } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
@@ -33,32 +32,6 @@ export async function expectFailure(
   expect({ args, ...result, stdoutBytes: undefined }).toMatchObject({ args, code, stdout: "" });
   for (const word of words) expect(result.stderr).toContain(word);
   expect(result.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
-}
-
-/**
- * Runs the CLI and presses Ctrl-C: when it has printed these words on one of its outputs, or when the moment has come.
- * Answers how it ended.
- */
-export async function pressCtrlC(
-  host: TestHost,
-  moment: string | (() => Promise<unknown>),
-  ...args: string[]
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = host.spawn(host.heyvmCommand(...args));
-  const closed = once(child, "close");
-  const output = { stdout: "", stderr: "" };
-  const shown = new Promise<void>((resolve) => {
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name]?.on("data", (chunk: Buffer) => {
-        output[name] += chunk.toString();
-        if (typeof moment === "string" && output[name].includes(moment)) resolve();
-      });
-    }
-  });
-  await Promise.race([closed, typeof moment === "string" ? shown : moment()]);
-  child.kill("SIGINT");
-  const [code] = await closed;
-  return { code, ...output };
 }
 
 /** Ends the daemon of a state folder, and waits for its end. */

@@ -60,8 +60,11 @@ async function plant(key: string, build: string): Promise<Template> {
 const waiting = () => [...host.machines.keys()].map((domain) => domain.replace("heyvm-", ""));
 const volumes = () => [...host.volumes.keys()].filter((volume) => volume.startsWith("sb-"));
 /** Until so many wait. Their makers' marks come from `/proc`, which knows of no fake timers. */
+/** `vi.waitFor` moves the clock that is wound by hand, which `expect.poll` does not. */
+const patience = { timeout: 60_000 };
+
 async function settled(count: number): Promise<void> {
-  await vi.waitFor(() => expect(waiting()).toHaveLength(count));
+  await vi.waitFor(() => expect(waiting()).toHaveLength(count), patience);
   await vi.advanceTimersByTimeAsync(1_000);
 }
 
@@ -121,7 +124,7 @@ test("they go when nobody wants one for a while, with their template, and with t
 test("one that cannot be launched leaves nothing, and is tried again after the next clone", async () => {
   host.failOn = "start paused";
   shells.keep(usual, template, shape);
-  await vi.waitFor(() => expect(host.calls.at(-1)).toContain("undefine"));
+  await vi.waitFor(() => expect(host.calls.at(-1)).toContain("undefine"), patience);
   await settled(0);
   expect({ machines: waiting(), volumes: volumes() }).toEqual({ machines: [], volumes: [] });
   shells.keep(usual, template, shape);

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { HeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
@@ -107,7 +107,9 @@ async function asked(vcpus: number, memoryBytes = GiB, options?: { now?: boolean
   return way.growth === undefined ? "clone" : `clone, ${way.growth.vcpus} cpus more`;
 }
 
-const untilMade = (count: number) => vi.waitFor(() => expect(there.size).toBe(count));
+async function untilMade(count: number): Promise<void> {
+  await expect.poll(() => there.size).toBe(count);
+}
 
 test("the first sandbox of the usual size waits for the template, once, and the next finds it", async () => {
   expect(await Promise.all([asked(1), asked(1)])).toEqual(["clone", "clone"]);
@@ -149,7 +151,7 @@ test("one whose own template fails goes on growing", async () => {
   for (let times = 2; times <= 4; times += 1) await asked(2);
   failure = new Error("no");
   await asked(2);
-  await vi.waitFor(() => expect(frozen).toHaveLength(2));
+  await expect.poll(() => frozen).toHaveLength(2);
   for (let times = 6; times <= 8; times += 1) expect(await asked(2)).toBe("clone, 1 cpus more");
   expect(frozen).toEqual(["1 cpu with room", "2 cpus"]);
 });
