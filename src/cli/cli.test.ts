@@ -19,6 +19,7 @@ import { describe, expect, test } from "vitest";
 import { createDeferred } from "../sdk/deferred.ts";
 import { type HostDaemon, startHostDaemon, webSandbox } from "./testing/host-daemon.ts";
 import { patient } from "./testing/patient.ts";
+import { answerJson } from "../sdk/testing/wire-server.ts";
 import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
 
 interface Bench extends AsyncDisposable {
@@ -232,6 +233,27 @@ describe("run", () => {
     const result = await bench.heyvm("run", "--image", "debian:12", "--", "sh", "-c", "echo hi; exit 4");
     expect(result).toMatchObject({ exitCode: 4, stdout: "hi\n" });
     expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
+  });
+
+  test("Ctrl-C during start waits until the machine is off again, and leaves with 130", async () => {
+    const off = createDeferred<void>();
+    let ended = false;
+    await using bench = await setUp({
+      start: (answer) => {
+        const step = { type: "step", id: "agent", title: "Waiting for the guest", state: "started" };
+        answer.write(`${JSON.stringify({ ...step, elapsed_ms: 0 })}\n`);
+      },
+      kill: (answer) => {
+        ended = child.exitCode !== null;
+        answerJson(answer, 200, { ...webSandbox, status: "stopped" });
+        off.resolve();
+      },
+    });
+    const child = spawnCli(["start", "web"], { socketPath: bench.daemon.socketPath });
+    child.stderr?.once("data", () => child.kill("SIGINT"));
+    await once(child, "close");
+    await off.promise;
+    expect({ ended, exitCode: child.exitCode }).toEqual({ ended: false, exitCode: 130 });
   });
 });
 

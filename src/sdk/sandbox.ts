@@ -12,7 +12,7 @@ import {
 import type { CallOptions } from "./deadline.ts";
 import { createFiles, type Files } from "./files.ts";
 import { followLogs } from "./logs.ts";
-import { type ProgressOptions, requestWithProgress } from "./progress.ts";
+import { type ProgressOptions, requestWithProgress, type Step } from "./progress.ts";
 import { type SandboxInfo, toSandboxInfo } from "./sandbox-info.ts";
 import { openShell, type Shell, type ShellOptions } from "./shell.ts";
 import type { Transport } from "./transport.ts";
@@ -37,6 +37,7 @@ export interface Sandbox {
   /** Opens an interactive shell on a terminal of its own. */
   shell(options?: ShellOptions): Promise<Shell>;
 
+  /** When the signal ends first, this rejects after the machine is off again. */
   start(options?: ProgressOptions): Promise<void>;
   /** Asks the guest to power off, and cuts it after `graceSeconds`. */
   stop(options?: CallOptions & { graceSeconds?: number }): Promise<void>;
@@ -61,6 +62,8 @@ export interface OwnedSandbox extends Sandbox, AsyncDisposable {}
 
 /** A polite stop waits for the guest; under emulation that is slow. */
 const stopTimeoutMs = 720_000;
+/** How long an undo may take before its waiter gives up; the daemon goes on undoing. */
+const undoTimeoutMs = 60_000;
 
 export function createSandboxHandle(transport: Transport, initial: SandboxDocument): OwnedSandbox {
   let document = initial;
@@ -81,14 +84,27 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
     body: object,
     options: ProgressOptions = {},
   ): Promise<void> => {
-    update(
-      await requestWithProgress<SandboxDocument & { type: "sandbox" }>(
-        transport,
-        `${base}/${verb}`,
-        body,
-        options,
-      ),
-    );
+    let begun = false;
+    const onStep = (step: Step): void => {
+      begun = true;
+      options.onStep?.(step);
+    };
+    try {
+      const path = `${base}/${verb}`;
+      update(
+        await requestWithProgress<SandboxDocument & { type: "sandbox" }>(transport, path, body, {
+          ...options,
+          onStep,
+        }),
+      );
+    } catch (error) {
+      if (begun && options.signal?.aborted === true) await untilOff();
+      throw error;
+    }
+  };
+  /** The daemon undoes a start that its caller has left, and takes the next call when it has: with nothing to do then. */
+  const untilOff = async (): Promise<void> => {
+    await call("kill", { timeoutMs: undoTimeoutMs }).catch((_undoneOrUnreachable: unknown) => undefined);
   };
   const remove = async (options: CallOptions = {}): Promise<void> => {
     await transport.json("DELETE", base, { timeoutMs: stopTimeoutMs, ...options });

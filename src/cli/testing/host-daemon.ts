@@ -32,6 +32,10 @@ interface Play {
   create?: (answer: ServerResponse, request: IncomingMessage) => void;
   /** Plays `DELETE /sandboxes/:id`; absent: removed at once. */
   remove?: (answer: ServerResponse) => void;
+  /** Plays `POST /sandboxes/:id/start`; absent: there is no such sandbox. */
+  start?: (answer: ServerResponse) => void;
+  /** Likewise `kill`. */
+  kill?: (answer: ServerResponse) => void;
   /** What `GET /doctor` finds; absent: nothing to check. */
   doctor?: () => Doctor;
 }
@@ -113,6 +117,8 @@ async function route(
   else if (what === "GET /sandboxes/web" || what === `GET ${base}`) answerJson(answer, 200, webSandbox);
   else if (what === "POST /sandboxes") (play.create ?? createAtOnce)(answer, request);
   else if (what === `DELETE ${base}`) (play.remove ?? removeAtOnce)(answer);
+  else if (what === `POST ${base}/start` && play.start !== undefined) play.start(answer);
+  else if (what === `POST ${base}/kill` && play.kill !== undefined) play.kill(answer);
   else if (what === `GET ${base}/files/stat`) answerJson(answer, 200, await statusOf(path, root));
   else if (what === `GET ${base}/files/list`) {
     const entries = (await readdir(path)).map(async (name) => ({
