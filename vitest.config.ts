@@ -32,6 +32,7 @@ export default defineConfig({
           include: ["src/**/*.test.ts", "test/*.test.ts", "script/*.test.ts"],
           expect: patience,
           testTimeout: 90_000,
+          hookTimeout: 90_000,
         },
       },
       {

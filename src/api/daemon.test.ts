@@ -51,7 +51,7 @@ test("of five daemons that start at once exactly one serves", async () => {
   const losers = daemons.filter(({ info }) => !("socket_path" in info));
   expect(losers.map(({ info }) => info["code"])).toEqual(Array(4).fill("wrong_state"));
   expect((await daemons[0]?.call("GET", "/health"))?.json.pid).toBe(winners[0]?.pid);
-}, 60_000);
+});
 
 test("after a SIGKILL the next daemon adopts the machine, with what it was", async () => {
   const folder = await testFolder();
@@ -67,7 +67,7 @@ test("after a SIGKILL the next daemon adopts the machine, with what it was", asy
   for (const field of lasting) expect(after[field]).toEqual(before[field]);
   const ran = await second.call("POST", "/sandboxes/survivor/execute", { command: 'cat note; echo "$A"' });
   expect(ran.json.stdout).toBe("kept\n1\n");
-}, 60_000);
+});
 
 test("a deadline that passes while no daemon runs is kept at the next start", async () => {
   const folder = await testFolder();
@@ -79,7 +79,7 @@ test("a deadline that passes while no daemon runs is kept at the next start", as
   const sandboxes = async (): Promise<unknown> => (await second.call("GET", "/sandboxes?all=true")).json;
   await expect.poll(sandboxes).toEqual([]);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
-}, 60_000);
+});
 
 test("a create that a SIGKILL cut off is removed at the next start", async () => {
   const folder = await testFolder();
@@ -95,7 +95,7 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
   expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
-}, 60_000);
+});
 
 test("a machine that no record knows is removed at the start", async () => {
   const folder = await testFolder();
@@ -115,7 +115,7 @@ test("a machine that went away while no daemon ran is shown as what it is", asyn
   const second = await start(folder);
   expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
   expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
-}, 60_000);
+});
 
 test("a machine that ends by itself is seen as stopped", async () => {
   const folder = await testFolder();
@@ -140,7 +140,7 @@ test("a sandbox with a damaged record is shown as failed, and can be removed", a
   expect(json).toMatchObject({ status: "failed", error_message: expect.stringContaining("cannot be read") });
   expect((await second.call("DELETE", `/sandboxes/${id}`)).status).toBe(200);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
-}, 60_000);
+});
 
 test("the socket of a dead daemon is replaced, one that answers is not", async () => {
   const folder = await testFolder();
@@ -158,7 +158,7 @@ test("the socket of a dead daemon is replaced, one that answers is not", async (
   } finally {
     foreign.close();
   }
-}, 60_000);
+});
 
 test("a daemon that was started on demand leaves when idle, and stays for a deadline", async () => {
   const env = { TEST_EXIT_WHEN_IDLE: "1", HEYVM_DAEMON_IDLE_SECONDS: "1" };
@@ -169,7 +169,7 @@ test("a daemon that was started on demand leaves when idle, and stays for a dead
   expect(await Promise.race([needed.exited, needed.call("GET", "/health")])).toMatchObject({ status: 200 });
   await expect.poll(async () => await readdir(join(needed.folder, "machines"))).toEqual([]);
   expect(await needed.exited).toBe(0);
-}, 60_000);
+});
 
 test("a settings file with an error stops the start", async () => {
   const folder = await testFolder();
@@ -229,4 +229,4 @@ test("an image goes when no sandbox stands on it, not even one whose backend can
   const third = await start(folder);
   await third.call("DELETE", "/sandboxes/box");
   expect(await third.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
-}, 60_000);
+});

@@ -70,7 +70,7 @@ test("a machine that waits is nobody's, and becomes the next sandbox with all th
 
   expect(await waiting(api), "another is made behind").not.toBe(id);
   expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
-}, 60_000);
+});
 
 test("a create of another shape or with a mount is made for itself", async () => {
   const folder = await testFolder();
@@ -85,7 +85,7 @@ test("a create of another shape or with a mount is made for itself", async () =>
   const mounts = [{ host_path: "/usr/share", sandbox_path: "/mnt/share", read_only: true }];
   expect((await api.call("POST", "/sandboxes", { mounts })).json.id).not.toBe(id);
   expect((await api.call("POST", "/sandboxes", {})).json.id).toBe(id);
-}, 60_000);
+});
 
 test("a name that is taken is refused, and the machine waits on", async () => {
   const api = await start(await testFolder());
@@ -94,7 +94,7 @@ test("a name that is taken is refused, and the machine waits on", async () => {
   const refused = await api.call("POST", "/sandboxes", { name: "box" });
   expect(refused).toMatchObject({ status: 409, json: { code: "name_taken" } });
   expect((await api.call("POST", "/sandboxes", { name: "other" })).json.id).toBe(id);
-}, 60_000);
+});
 
 test("a create whose hook fails takes its warm machine along", async () => {
   const api = await start(await testFolder());
@@ -103,7 +103,7 @@ test("a create whose hook fails takes its warm machine along", async () => {
   expect(failed.json).toMatchObject({ code: "guest_failed" });
   await expect.poll(async () => await machinesOf(api)).not.toContain(id);
   expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);
-}, 60_000);
+});
 
 test("one that died while it waited is replaced, and no create gets it", async () => {
   const api = await start(await testFolder());
@@ -114,7 +114,7 @@ test("one that died while it waited is replaced, and no create gets it", async (
   expect(created.json.status).toBe("running");
   expect(created.json.id).not.toBe(id);
   await expect.poll(async () => await machinesOf(api)).not.toContain(id);
-}, 60_000);
+});
 
 test("they go with their daemon, and with one that was killed at the next start", async () => {
   const folder = await testFolder();
@@ -136,4 +136,4 @@ test("they go with their daemon, and with one that was killed at the next start"
   expect(await third.exited).toBe(0);
   expect(await machinesOf(third)).toEqual([kept.id]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([kept.id]);
-}, 60_000);
+});

@@ -243,7 +243,7 @@ describe("run", () => {
         const step = { type: "step", id: "agent", title: "Waiting for the guest", state: "started" };
         answer.write(`${JSON.stringify({ ...step, elapsed_ms: 0 })}\n`);
       },
-      kill: (answer) => {
+      settled: (answer) => {
         ended = child.exitCode !== null;
         answerJson(answer, 200, { ...webSandbox, status: "stopped" });
         off.resolve();

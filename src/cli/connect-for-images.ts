@@ -5,10 +5,10 @@ import type { Heyvm } from "../sdk/index.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** Settings that only the daemon uses, and reads when it starts. */
-const settingsOfDaemon = ["mirrors.debian", "mirrors.ubuntu", "mirrors.alpine", "image_folders"];
-const variables = /^HEYVM_(MIRROR_|IMAGE_FOLDERS$)/;
+const settingsOfDaemon = /^(mirrors|templates|pool)\.|^image_folders$/;
+const variables = /^HEYVM_(MIRROR_|TEMPLATES_|POOL_|IMAGE_FOLDERS$)/;
 
-/** Connects for work with images; tells of settings for them that the daemon has not, because it runs already. */
+/** Connects for work with images and what is made from them; tells of settings for them that the daemon has not, because it runs already. */
 export async function connectForImages(invocation: Invocation): Promise<Heyvm> {
   const heyvm = await invocation.connect();
   const { signal } = invocation;
@@ -19,7 +19,7 @@ export async function connectForImages(invocation: Invocation): Promise<Heyvm> {
   const { loadSettings } = await import("../config/settings.ts");
   const [{ entries }, inForce] = await Promise.all([loadSettings({ path }), heyvm.config({ signal })]);
   const unknown = entries.filter(({ key, value, source }) => {
-    if (source === "default" || !settingsOfDaemon.includes(key)) return false;
+    if (source === "default" || !settingsOfDaemon.test(key)) return false;
     const theirs = inForce.settings.find((setting) => setting.key === key)?.value;
     return JSON.stringify(theirs) !== JSON.stringify(value);
   });

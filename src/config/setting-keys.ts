@@ -129,7 +129,7 @@ export const settingDefinitions = {
     byteSize.nullable(),
     ["HEYVM_LIBVIRT_TRANSLATION_CACHE"],
     (): number | null => null,
-    "a machine's cache of translated code without KVM, 16M at least; null: 18M for each GiB of a clone's memory",
+    "a machine's cache of translated code without KVM, 16M at least; null: 24M for each GiB of a clone's memory, 128M for a machine that boots",
     noneFromText,
   ),
   "mirrors.debian": setting(

@@ -12,7 +12,7 @@ test("lines come without what would steer a terminal, and as a carriage return l
 });
 
 // Quadratic work on this took an hour.
-test("a mebibyte of escape sequences without an end is looked at once", { timeout: 5_000 }, () => {
+test("a mebibyte of escape sequences without an end is looked at once", () => {
   expect(messages("\u001B]".repeat(524_288))).toEqual([]);
   expect(messages(`${"\u001B]a".repeat(300_000)}\nnext`)).toHaveLength(2);
 });

@@ -98,13 +98,14 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
         }),
       );
     } catch (error) {
-      if (begun && options.signal?.aborted === true) await untilOff();
+      if (begun && options.signal?.aborted === true) await untilSettled();
       throw error;
     }
   };
-  /** The daemon undoes a start that its caller has left, and takes the next call when it has: with nothing to do then. */
-  const untilOff = async (): Promise<void> => {
-    await call("kill", { timeoutMs: undoTimeoutMs }).catch((_undoneOrUnreachable: unknown) => undefined);
+  /** The daemon undoes a start that its caller has left. */
+  const untilSettled = async (): Promise<void> => {
+    const request = { query: { settled: true }, timeoutMs: undoTimeoutMs };
+    await transport.json("GET", base, request).catch((_goneOrUnreachable: unknown) => undefined);
   };
   const remove = async (options: CallOptions = {}): Promise<void> => {
     await transport.json("DELETE", base, { timeoutMs: stopTimeoutMs, ...options });

@@ -72,7 +72,8 @@ test("Ctrl-C while the guest boots leaves nothing", async () => {
 });
 
 test("Ctrl-C while a machine is cloned leaves nothing", async () => {
-  await interruptedAt("Cloning", "--type", "python");
+  // It would be ready before the signal comes.
+  await interruptedAt("Cloning", "--type", "python", "--setup-hook", "sleep 60");
 });
 
 describe("Ctrl-C while the command of a run works is the command's, and the sandbox goes with it", () => {

@@ -37,6 +37,10 @@ const listQuery = z.strictObject({
   /** `key` or `key=value`. */
   label: z.string().optional(),
 });
+const oneQuery = z.strictObject({
+  /** Answers when no life cycle call, such as a start or its undo, is under way. */
+  settled: flag.optional(),
+});
 const inactiveQuery = z.strictObject({
   count: wholeNumber(1, 1000).optional(),
   cursor: z.string().optional(),
@@ -112,11 +116,18 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       method: "get",
       path: "/sandboxes/{id}",
       tag,
-      summary: "Everything about one",
+      summary: "Everything about one; with settled=true, when no start, stop or undo is under way",
       params: sandboxParams,
+      query: oneQuery,
       answer: sandboxSchema,
     },
-    async (c) => c.json(toSandbox(await viewSandbox(context, registry.resolve(c.req.param("id") ?? "")))),
+    async (c) => {
+      const { settled = false } = readQuery(c, oneQuery);
+      const sandbox = registry.resolve(c.req.param("id") ?? "");
+      if (settled)
+        await sandbox.lock.run("waiting for the sandbox", () => Promise.resolve(), c.get("signal"));
+      return c.json(toSandbox(await viewSandbox(context, sandbox)));
+    },
   );
 
   addEndpoint(

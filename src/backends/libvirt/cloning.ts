@@ -11,11 +11,24 @@ import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from
 import { machineNames } from "./names.ts";
 import { closeNetwork } from "./network.ts";
 import { reportStep } from "./report-step.ts";
+import { templatesAreOff } from "./templates/obstacle.ts";
 import { launchClone, thawClone, tooManyMounts } from "./templates/clone.ts";
 import type { CloneWay, Way } from "./templates/templates.ts";
 
 /** How long undoing may take; it does not end with the signal that ended the work. */
 const undoTimeoutMs = 60_000;
+
+/** Machines cannot be cloned here, or nobody wants them to be. */
+class NoTemplateError extends HeyvmError {
+  constructor(reason: string) {
+    super("unsupported", `there can be no template here: ${reason}`, {
+      hint:
+        reason === templatesAreOff
+          ? "set templates.budget, or HEYVM_TEMPLATES_BUDGET, to 20G"
+          : "sandboxes boot instead, which works everywhere; heyvm doctor tells more",
+    });
+  }
+}
 
 /** A template, or why the machine has to boot. */
 export async function wayOf(
@@ -24,11 +37,13 @@ export async function wayOf(
   spec: MachineSpec,
   context: MachineContext,
 ): Promise<Way> {
-  const reason = tooManyMounts(spec.mounts.length);
+  const { templates } = dependencies;
+  const { shape } = await machineShapeOf(dependencies, spec, context.signal);
+  const reason =
+    (await templates.obstacle(shape.architecture, context.signal)) ?? tooManyMounts(spec.mounts.length);
   if (reason !== undefined) return { template: undefined, reason };
   const image = imageOf(spec);
-  const { shape } = await machineShapeOf(dependencies, spec, context.signal);
-  return dependencies.templates.wayFor({ image, type: spec.type, preparedDisk, shape }, context);
+  return templates.wayFor({ image, type: spec.type, preparedDisk, shape }, context);
 }
 
 /** Makes the template that such machines are cloned from, if there is none. */
@@ -39,14 +54,12 @@ export async function buildTemplate(
 ): Promise<TemplateInfo> {
   const { prepared, templates } = dependencies;
   const { image, type } = request;
-  const preparedDisk = await prepared.ensure(image, type, context);
   const { shape } = await machineShapeOf(dependencies, request, context.signal);
+  const obstacle = await templates.obstacle(shape.architecture, context.signal);
+  if (obstacle !== undefined) throw new NoTemplateError(obstacle);
+  const preparedDisk = await prepared.ensure(image, type, context);
   const way = await templates.wayFor({ image, type, preparedDisk, shape }, context, { now: true });
-  if (way.template === undefined) {
-    throw new HeyvmError("unsupported", `there can be no template here: ${way.reason}`, {
-      hint: "sandboxes boot instead, which works everywhere; heyvm doctor tells more",
-    });
-  }
+  if (way.template === undefined) throw new NoTemplateError(way.reason);
   const { key } = way.template;
   const made = (await templates.list(context.signal)).find((candidate) => candidate.key === key);
   if (made !== undefined) return made;

@@ -15,12 +15,12 @@ let connection: LibvirtConnection;
 beforeAll(async () => {
   host = await startSessionHost();
   connection = await connectLibvirt(host.uri);
-}, 60_000);
+});
 
 afterAll(async () => {
   await connection?.close();
   await host?.stop();
-}, 60_000);
+});
 
 test("a channel that is opened and closed over and over does not bring libvirt down", async () => {
   await using _machine = await withDomain(connection, "reopened", { start: true });
@@ -59,7 +59,7 @@ test("a channel is free as soon as its client has gone, also when the guest neve
   (await open()).destroy();
   expect(host.daemonPid()).toBe(pid);
   await link.close();
-}, 60_000);
+});
 
 /** As to a guest that boots for hours, and until libvirt has all of it. */
 async function sayHelloForLong(channel: Duplex): Promise<void> {

@@ -20,7 +20,7 @@ import { attributeOf, elementsAt, parseXml } from "./xml.ts";
 const slowCallTimeoutMs = 120_000;
 /** A channel is free again a moment after its last client has gone; one that is not is another's. */
 const channelBusyMs = 10_000;
-const channelRetryMs = 50;
+const channelRetryMs = { first: 50, longest: 1_000 };
 
 export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
   const listeners = new Set<(domain: string) => void>();
@@ -156,14 +156,14 @@ async function openFreeChannel(
   signal: AbortSignal,
 ): Promise<Duplex> {
   const end = performance.now() + channelBusyMs;
-  for (;;) {
+  for (let pauseMs = channelRetryMs.first; ; pauseMs = Math.min(2 * pauseMs, channelRetryMs.longest)) {
     try {
       return await devices.openChannel(domain, channel, { signal });
     } catch (error) {
       const isBusy = LibvirtError.hasCode(error, "operationFailed");
       if (!isBusy || signal.aborted || performance.now() > end) throw error;
     }
-    await delay(channelRetryMs, undefined, { signal });
+    await delay(pauseMs, undefined, { signal });
   }
 }
 

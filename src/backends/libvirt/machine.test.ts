@@ -38,6 +38,7 @@ const spec: MachineSpec = {
 };
 
 const noTemplates: Templates = {
+  obstacle: async () => undefined,
   wayFor: async () => ({ template: undefined, reason: "not in memory" }),
   reportFailure: async () => undefined,
   list: async () => [],

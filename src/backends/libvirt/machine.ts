@@ -5,6 +5,7 @@ import { tryClone, wayOf } from "./cloning.ts";
 import { checkHost, defineMachine, imageOf, type MachineDependencies } from "./machine-definition.ts";
 import { machineNames, machineOfVolume } from "./names.ts";
 import { closeNetwork } from "./network.ts";
+import { templatesAreOff } from "./templates/obstacle.ts";
 import { reportStep } from "./report-step.ts";
 
 /** How long undoing may take; it does not end with the signal that ended the work. */
@@ -50,13 +51,14 @@ export async function createMachine(
     if ("started" in clone) return { ...clone.started, start: { how: "cloned" } };
     // The domain first: should we die now, its metadata tells whose the disk is.
     const { started } = await defineMachine(dependencies, spec, signal);
-    const title = `Starting the machine (it boots: ${clone.reason})`;
+    const reason = clone.reason === templatesAreOff ? undefined : clone.reason;
+    const title = `Starting the machine${reason === undefined ? "" : ` (it boots: ${reason})`}`;
     await reportStep(onStep, "machine", title, async () => {
       const backing = { path: storage.path(preparedDisk), format: "qcow2" as const };
       await storage.createOverlay(names.disk, backing, spec.diskBytes ?? image.virtualSizeBytes, signal);
       await host.domains.start(names.domain, signal);
     });
-    return { ...started, start: { how: "booted", reason: clone.reason } };
+    return { ...started, start: { how: "booted", reason } };
   } catch (error) {
     const undo = destroyMachine(dependencies, spec.id, AbortSignal.timeout(undoTimeoutMs));
     // What is left is found by prune; why the create failed would be lost.

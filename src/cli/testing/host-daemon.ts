@@ -34,8 +34,8 @@ interface Play {
   remove?: (answer: ServerResponse) => void;
   /** Plays `POST /sandboxes/:id/start`; absent: there is no such sandbox. */
   start?: (answer: ServerResponse) => void;
-  /** Likewise `kill`. */
-  kill?: (answer: ServerResponse) => void;
+  /** Plays `GET /sandboxes/:id?settled=true`; absent: answered at once. */
+  settled?: (answer: ServerResponse) => void;
   /** What `GET /doctor` finds; absent: nothing to check. */
   doctor?: () => Doctor;
 }
@@ -114,11 +114,11 @@ async function route(
   if (what === "GET /health") answerJson(answer, 200, { status: "ok", version: packageVersion(), pid: 1 });
   else if (what === "GET /doctor") answerJson(answer, 200, play.doctor?.() ?? { verdict: "ok", checks: [] });
   else if (what === "GET /sandboxes") answerJson(answer, 200, [webSandbox]);
+  else if (url.searchParams.has("settled") && play.settled !== undefined) play.settled(answer);
   else if (what === "GET /sandboxes/web" || what === `GET ${base}`) answerJson(answer, 200, webSandbox);
   else if (what === "POST /sandboxes") (play.create ?? createAtOnce)(answer, request);
   else if (what === `DELETE ${base}`) (play.remove ?? removeAtOnce)(answer);
   else if (what === `POST ${base}/start` && play.start !== undefined) play.start(answer);
-  else if (what === `POST ${base}/kill` && play.kill !== undefined) play.kill(answer);
   else if (what === `GET ${base}/files/stat`) answerJson(answer, 200, await statusOf(path, root));
   else if (what === `GET ${base}/files/list`) {
     const entries = (await readdir(path)).map(async (name) => ({

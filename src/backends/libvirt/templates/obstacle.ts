@@ -16,9 +16,8 @@ export class CloningRefusedError extends HeyvmError {
   }
 }
 
-/** Said where machines could be cloned, and nobody wants them to be. */
-export const templatesAreOff =
-  "templates are turned off: the setting templates.budget is 0 (20G turns them on)";
+/** Nobody wants clones: the usual case, and nothing to tell about each sandbox. */
+export const templatesAreOff = "templates are turned off (the setting templates.budget is 0)";
 
 /** The reason why this host's machines have to boot, in words; `undefined` where they can be cloned. */
 export async function obstacleToCloning(

@@ -4,7 +4,7 @@
  */
 import { createSharedWork } from "../../../config/shared-work.ts";
 import { AbortedError, messageOf, toHeyvmError } from "../../../errors/index.ts";
-import type { Image } from "../../../images/image.ts";
+import type { Architecture, Image } from "../../../images/image.ts";
 import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { newBuild } from "../names.ts";
@@ -35,7 +35,9 @@ export interface WayRequest {
 }
 
 export interface Templates extends Pick<TemplateStore, "list" | "remove"> {
-  /** `now`: makes the template even when its shape was not asked for before, or could not be had a while ago. */
+  /** Why machines of this architecture boot, whatever else is asked for; `undefined` where they can be cloned. */
+  obstacle(architecture: Architecture, signal: AbortSignal): Promise<string | undefined>;
+  /** For a host without an obstacle. `now`: makes the template even when its shape was not asked for before, or could not be had a while ago. */
   wayFor(request: WayRequest, context: MachineContext, options?: { now?: boolean }): Promise<Way>;
   /**
    * A clone did not start. A damaged template is removed, so that the next sandbox gets a new one; without damage,
@@ -85,11 +87,6 @@ export function createTemplates(
 
   function isUsual({ vcpus, memoryBytes }: MachineShape): boolean {
     return vcpus === options.usual?.vcpus && memoryBytes === options.usual.memoryBytes;
-  }
-
-  async function obstacle({ shape }: WayRequest, signal: AbortSignal): Promise<string | undefined> {
-    if (options.budgetBytes === 0) return templatesAreOff;
-    return obstacleToCloning(host, shape.architecture, options.cloningRefusalPath, signal);
   }
 
   function giveUp(key: string, reason: string): void {
@@ -215,10 +212,13 @@ export function createTemplates(
     list: (signal) => store.list(signal),
     remove: (key, signal) => store.remove(key, signal),
 
+    async obstacle(architecture, signal) {
+      if (options.budgetBytes === 0) return templatesAreOff;
+      return obstacleToCloning(host, architecture, options.cloningRefusalPath, signal);
+    },
+
     async wayFor(request, context, { now = false } = {}) {
       const { signal } = context;
-      const why = await obstacle(request, signal);
-      if (why !== undefined) return { template: undefined, reason: why };
       const key = await keyOf(request, request.shape, signal);
       if (now) return openOrMake(request, key, context);
       return orBoot(key, signal, async () => {
