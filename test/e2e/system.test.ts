@@ -10,7 +10,6 @@ import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
 import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { expectFailure, type Subject, succeed } from "./suites/subject.ts";
-import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
 let publisher: Publisher;
 let host: TestHost;
@@ -29,7 +28,6 @@ afterAll(async () => {
 });
 
 const subject = (): Subject => ({ host, box: "sys" });
-const node = (): Subject => ({ host, box: "web" });
 
 /** Why machines are not cloned: QEMU could not use a template's files. */
 const obstacle = /^(QEMU runs as another user|libvirt confines QEMU) .*qemu:\/\/\/system/;
@@ -68,22 +66,8 @@ describe("a sandbox under qemu:///system", () => {
     });
   });
 
-  pythonSuite(subject);
   commandSuite(subject);
   fileSuite(subject);
   mountSuite(subject);
   lifecycleSuite(subject);
-
-  describe("and one of another type", () => {
-    afterAll(async () => {
-      await succeed(host, "rm", "--yes", "web");
-    });
-
-    test("which boots from the same prepared disk", async () => {
-      const create = ["create", "--image", "debian:12", "--type", "node", "--name", "web"];
-      const { code, stderr } = await host.heyvm(...create);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringContaining("Preparing") });
-    });
-    nodeSuite(node);
-  });
 });
