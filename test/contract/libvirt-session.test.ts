@@ -3,7 +3,7 @@
  * file runs itself once more, as an unprivileged user with folders of its own, and the inner run has the tests.
  */
 import { once } from "node:events";
-import { chmod, chown, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -29,14 +29,18 @@ function runInside(): void {
     const image = await guestImage();
     const root = await mkdtemp("/tmp/hvc-");
     try {
+      // Of its own: what that user has in /tmp, other tests would take for theirs.
+      const temporary = join(root, "tmp");
+      await mkdir(temporary);
       await chmod(root, 0o700);
-      await chown(root, account.uid, account.gid);
+      for (const path of [root, temporary]) await chown(path, account.uid, account.gid);
       await placePreparedDisk(account, root, image);
       await using host = await startProcessHost(join(root, "host"), account.become);
       const env = {
         PATH: process.env["PATH"],
         HOME: root,
         XDG_RUNTIME_DIR: root,
+        TMPDIR: temporary,
         HEYVM_CONTRACT_IMAGE: image,
         HEYVM_CONTRACT_FINGERPRINT: await guestImageFingerprint(),
         HEYVM_CONTRACT_ROOT: root,
