@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 import { readMetadata, type SandboxMetadata } from "./domain-metadata.ts";
@@ -124,7 +125,7 @@ describe("domain XML", () => {
     "libvirt's schema accepts every golden file",
     () => {
       for (const name of Object.keys(cases)) {
-        const result = spawnSync("virt-xml-validate", [golden(name).pathname, "domain"], {
+        const result = spawnSync("virt-xml-validate", [fileURLToPath(golden(name)), "domain"], {
           encoding: "utf8",
         });
         // Its verdict goes to stderr, good or bad.

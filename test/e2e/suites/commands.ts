@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
-import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
+import { expectFailure, inGuest, soonInGuest, type Subject, succeed } from "./subject.ts";
 
 /** Commands of every kind, in one sandbox. */
 export function commandSuite(subject: () => Subject): void {
@@ -96,24 +96,23 @@ export function commandSuite(subject: () => Subject): void {
       const closed = once(child, "close");
       await once(child.stdout, "data");
       // The client's own command line, not that of whatever starts it for this test.
-      const pattern = `^[^ ]*node [^ ]+ exec ${box} -- sh -c echo ready`;
+      const pattern = `^[^ ]*node .+ exec ${box} -- sh -c echo ready`;
       expect(await host.run(["pkill", "-KILL", "-f", pattern])).toMatchObject({ code: 0 });
       await closed;
-      const script = "for i in $(seq 100); do pgrep -f 'sleep [7]654' || exit 0; sleep 0.1; done; exit 1";
-      await inGuest(subject(), script);
+      await soonInGuest(subject(), "! pgrep -f 'sleep [7]654'");
     });
 
     test("gets a terminal when asked", async () => {
       const { host, box } = subject();
-      const line = host.heyvmCommand("exec", "--tty", box, "--", "sh", "-c", "tty; stty size").join(" ");
-      const { stdout } = await host.run(["script", "-qec", quoted(line), "/dev/null"]);
+      const line = shellLine(host.heyvmCommand("exec", "--tty", box, "--", "sh", "-c", "tty; stty size"));
+      const { stdout } = await host.run(["script", "-qec", line, "/dev/null"]);
       expect(stdout).toMatch(/\/dev\/pts\/\d+/);
     });
   });
 
   test("a shell reads what is typed, and its exit code is sh's", async () => {
     const { host, box } = subject();
-    const line = host.heyvmCommand("sh", box).join(" ");
+    const line = shellLine(host.heyvmCommand("sh", box));
     const result = await host.run(["script", "-qec", line, "/dev/null"], {
       stdin: "echo $((6 * 7))-from-$(hostname)\nexit 5\n",
     });
@@ -189,7 +188,6 @@ function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-function quoted(line: string): string {
-  // `sh -c SCRIPT` keeps its one argument.
-  return line.replace(/ (tty; .*)$/, " '$1'");
+function shellLine(argv: readonly string[]): string {
+  return argv.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
 import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
-import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
+import { expectFailure, inGuest, soonInGuest, type Subject, succeed } from "./subject.ts";
 
 const gibibyte = 1024 ** 3;
 /** What a copy of any size may add to a process that copies it. */
@@ -81,7 +81,7 @@ export function fileSuite(subject: () => Subject): void {
         stdout: "",
       });
       // The guest hears of it a moment later.
-      await inGuest(subject(), soon("! ls -A /root/there | grep '^[.]heyvm-'"));
+      await soonInGuest(subject(), "! ls -A /root/there | grep '^[.]heyvm-'");
       expect(await inGuest(subject(), "cd /root/there; ls -A; cat up")).toBe("down\nup\nold\n");
 
       const down = ["cp", `${box}:/root/there/down`, join(here, "down")];
@@ -90,7 +90,7 @@ export function fileSuite(subject: () => Subject): void {
         stdout: "",
       });
       expect(await onHost(host, `cd ${here}; ls -A; cat down`)).toBe("down\nup\nold\n");
-      await inGuest(subject(), soon("! readlink /proc/$(pgrep -of heyvm/agent.py)/fd/* | grep there/down"));
+      await soonInGuest(subject(), "! readlink /proc/$(pgrep -of heyvm/agent.py)/fd/* | grep there/down");
       await onHost(host, `rm -r ${here}`);
       await inGuest(subject(), "rm -r /root/there");
     });
@@ -106,11 +106,6 @@ async function onHost(host: TestHost, script: string): Promise<string> {
 /** A shell script that waits until a copy into this folder has begun. */
 function begun(folder: string): string {
   return `until ls -A ${folder} | grep -q '^[.]heyvm-'; do sleep 0.05; done`;
-}
-
-/** A shell script that waits for a condition, and fails when it never comes true. */
-function soon(condition: string): string {
-  return `for i in $(seq 200); do if ${condition}; then exit 0; fi; sleep 0.1; done; exit 1`;
 }
 
 /** Resident memory of the daemon and of the agent, at its highest so far. */

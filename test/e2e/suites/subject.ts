@@ -21,6 +21,11 @@ export async function inGuest({ host, box }: Subject, script: string): Promise<s
   return succeed(host, "exec", "--no-stdin", box, "--", "sh", "-c", script);
 }
 
+/** Waits until a shell command of the guest's succeeds; a minute at most, as `expect.poll` does. */
+export async function soonInGuest(subject: Subject, condition: string): Promise<void> {
+  await inGuest(subject, `for i in $(seq 600); do if ${condition}; then exit 0; fi; sleep 0.1; done; exit 1`);
+}
+
 /** Runs the CLI, which has to fail with this exit code and these words, without a trace of a program. */
 export async function expectFailure(
   host: TestHost,
