@@ -3,26 +3,29 @@
  * own. What is there at the end, is mounted there, or still runs and knows that folder fails the run, with the list.
  * So other runs and other people on this machine are never taken for leftovers.
  */
-import { chmod, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { chmod, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { TestProject } from "vitest/node";
 
-import { hasEndedWithin, runningProcesses } from "./fixtures/host/processes.ts";
+import { removeLeftovers } from "./fixtures/host/leftovers.ts";
+import { mountsBelow } from "./fixtures/host/mounts.ts";
+import { makeOwnFolder, ownerFile, runFolderVariable } from "./fixtures/host/own-folder.ts";
+import { hasEndedWithin, knowledgeOf, mentions, runningProcesses } from "./fixtures/host/processes.ts";
 
 /** Caches of the tools that run TypeScript. */
-const permitted = /^(tsx-\d+|node-compile-cache)$/;
+const caches = /^(tsx-\d+|node-compile-cache)$/;
 /** What was told to end may still be at it. Vitest itself gives a tear-down ten seconds. */
 const graceMs = 5_000;
 
-/** Tells a run within a run. */
-export const runFolderVariable = "HEYVM_TEST_RUN";
-
 let folder: string | undefined;
 
-export async function setup(): Promise<void> {
+export async function setup({ tmpDir, vitest }: TestProject): Promise<void> {
   // A run within this one, of some tests as another user: the outer one counts.
   if (process.env[runFolderVariable] !== undefined) return;
-  // Short: a unix socket's path ends at 108 bytes.
-  folder = await mkdtemp("/tmp/hv-");
+  const removed = await removeLeftovers();
+  if (removed !== undefined) console.log(removed);
+  // Vitest chose its own folders before this: they are only noted.
+  folder = await makeOwnFolder("hv-", [tmpDir, ...vitest.projects.map((project) => project.tmpDir)]);
   // As /tmp itself: some tests work as other users.
   await chmod(folder, 0o1777);
   process.env["TMPDIR"] = folder;
@@ -49,11 +52,8 @@ export async function leftoversIn(place: string, endingMs = graceMs): Promise<st
     if (isRunner || !(await knows(pid, place)) || (await hasEndedWithin(pid, end - Date.now()))) continue;
     processes.push(`process ${pid}: ${command}`);
   }
-  const mounts = (await readFile("/proc/self/mountinfo", "utf8"))
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "")
-    .filter((point) => point.startsWith(`${place}/`));
-  const files = (await readdir(place)).filter((name) => !permitted.test(name));
+  const mounts = await mountsBelow(place);
+  const files = (await readdir(place)).filter((name) => !caches.test(name) && name !== ownerFile);
   return [
     ...processes,
     ...mounts.map((point) => `mount: ${point}`),
@@ -62,10 +62,6 @@ export async function leftoversIn(place: string, endingMs = graceMs): Promise<st
 }
 
 async function knows(pid: number, place: string): Promise<boolean> {
-  for (const name of ["cmdline", "environ"]) {
-    // Another user's, or gone by now.
-    const text = await readFile(`/proc/${pid}/${name}`, "latin1").catch(() => "");
-    if (text.includes(`${place}/`) || text.includes(`${place}\0`)) return true;
-  }
-  return false;
+  const { commandLine, environment = "" } = await knowledgeOf(pid);
+  return mentions(commandLine, place) || mentions(environment, place);
 }

@@ -3,8 +3,8 @@
  * file runs itself once more, as an unprivileged user with folders of its own, and the inner run has the tests.
  */
 import { once } from "node:events";
-import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, chown, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
@@ -12,9 +12,11 @@ import { createLibvirtBackend } from "../../src/backends/libvirt/index.ts";
 import type { Image } from "../../src/images/image.ts";
 import { guestImage } from "../fixtures/guest-image.ts";
 import { testAccount } from "../fixtures/host/account.ts";
+import { makeOwnFolder, runFolderVariable } from "../fixtures/host/own-folder.ts";
 import { startProcessHost } from "../fixtures/host/process-host.ts";
+import { sessionTraces } from "../fixtures/host/traces.ts";
+import { rememberTraces } from "../fixtures/host/watched-hosts.ts";
 import { guestImageFingerprint, placePreparedDisk } from "../fixtures/prepared-disk.ts";
-import { runFolderVariable } from "../run-census.ts";
 import { backendContract } from "./backend-contract.ts";
 
 const inner = process.env["HEYVM_CONTRACT_IMAGE"];
@@ -27,7 +29,7 @@ function runInside(): void {
   test("libvirt on a session keeps the contract", { timeout: 4 * bootTimeoutMs }, async () => {
     const account = await testAccount([]);
     const image = await guestImage();
-    const root = await mkdtemp("/tmp/hvc-");
+    const root = await makeOwnFolder("hvc-");
     try {
       // Of its own: what that user has in /tmp, other tests would take for theirs.
       const temporary = join(root, "tmp");
@@ -61,6 +63,7 @@ function runInside(): void {
       run.stdout?.pipe(process.stdout);
       run.stderr?.pipe(process.stderr);
       const [code] = await once(run, "exit");
+      if (code !== 0) rememberTraces(basename(root), await sessionTraces(root, join(root, "state")));
       expect(code).toBe(0);
     } finally {
       await rm(root, { recursive: true });
