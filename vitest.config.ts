@@ -1,8 +1,13 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Of the end-to-end tests, the longest first: one that began last would run alone. */
-const longest = ["session", "clones", "openrc", "system"];
+/**
+ * The longest first: one that began last would run alone. Where nothing is cached, `session` makes what the others wait
+ * for, and `system` makes its own.
+ */
+const longest = ["e2e/session", "e2e/system", "e2e/clones", "e2e/openrc", "contract/libvirt-session"];
+/** A machine that boots keeps a core of its own busy. */
+const withMachines = { maxWorkers: 2, sequence: { groupOrder: 1 } };
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -13,7 +18,7 @@ class LongestFirst extends BaseSequencer {
 }
 
 function rankOf({ moduleId }: TestSpecification): number {
-  const index = longest.findIndex((name) => moduleId.endsWith(`/e2e/${name}.test.ts`));
+  const index = longest.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
   return index === -1 ? longest.length : index;
 }
 
@@ -29,7 +34,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["src/**/*.test.ts", "test/*.test.ts", "script/*.test.ts"],
+          include: ["src/**/*.test.ts", "test/*.test.ts", "test/fixtures/*.test.ts", "script/*.test.ts"],
           expect: patience,
           testTimeout: 90_000,
           hookTimeout: 90_000,
@@ -38,22 +43,23 @@ export default defineConfig({
       {
         test: {
           name: "contract",
-          include: ["test/contract/**/*.test.ts", "test/fixtures/*.test.ts"],
+          include: ["test/contract/**/*.test.ts"],
+          setupFiles: ["test/failure-reports.ts"],
           expect: patience,
           testTimeout: 90_000,
           hookTimeout: 90_000,
+          ...withMachines,
         },
       },
       {
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
+          setupFiles: ["test/failure-reports.ts"],
           expect: patience,
           testTimeout: 600_000,
           hookTimeout: 900_000,
-          // A machine that boots keeps a core of its own busy.
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          ...withMachines,
         },
       },
     ],

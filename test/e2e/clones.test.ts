@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import { useTemplate } from "../fixtures/kept-template.ts";
 import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { cloneSuite } from "./suites/clones.ts";
@@ -20,7 +21,7 @@ beforeAll(async () => {
   host = await createTestHost({ env });
   await succeed(host, "pull", "debian:12");
   await usePreparedDisk(host);
-  await succeed(host, "templates", "build", "--image", "debian:12", "--type", "python");
+  await useTemplate(host);
 });
 afterAll(async () => {
   await host[Symbol.asyncDispose]();

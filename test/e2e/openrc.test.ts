@@ -1,14 +1,14 @@
 /** A guest whose init is OpenRC (Alpine's), from an image file of the user's own. */
 import { expect, test } from "vitest";
 
-import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost } from "../fixtures/host.ts";
+import { addPreparedImage } from "../fixtures/prepared-disk.ts";
 import { inGuest, succeed } from "./suites/subject.ts";
 
 test("an image with OpenRC runs the agent as a service, and starts it again when it dies", async () => {
   await using host = await createTestHost();
   const subject = { host, box: "alp" };
-  await succeed(host, "images", "add", "mine", await guestImage("openrc"));
+  await addPreparedImage(host, "mine", "openrc");
   await succeed(host, "create", "--image", "mine", "--name", "alp");
   expect(await inGuest(subject, "cat /proc/1/comm; rc-service heyvm-agent status")).toContain("started");
   await host.heyvm("exec", "--no-stdin", "alp", "--", "sh", "-c", "kill -KILL $(pgrep -of heyvm/agent.py)");

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
+import { useTemplate } from "../fixtures/kept-template.ts";
 import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { commandSuite, heavyCommandSuite } from "./suites/commands.ts";
@@ -51,6 +52,7 @@ test("Ctrl-C while a disk is prepared leaves nothing", async () => {
 describe("a python sandbox", () => {
   beforeAll(async () => {
     await usePreparedDisk(host);
+    await useTemplate(host);
     await succeed(host, ...create("--type", "python", "--name", "box"));
   });
 

@@ -51,7 +51,7 @@ const maxMarkerBytes = 65_536;
 
 /** The finished disk for `key`, if there is one. */
 export async function findSharedDisk(
-  storage: Storage,
+  storage: Pick<Storage, "read">,
   kind: SharedKind,
   key: string,
   signal: AbortSignal,

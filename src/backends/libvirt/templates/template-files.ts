@@ -38,7 +38,7 @@ export function templateFiles(key: string, build: string): TemplateFiles {
 
 /** The finished template of a key, if there is one. Its files may have been touched since: see `damageOf`. */
 export async function findTemplate(
-  storage: Storage,
+  storage: Pick<Storage, "read">,
   key: string,
   signal: AbortSignal,
 ): Promise<Template | undefined> {
@@ -64,7 +64,7 @@ export async function damageOf(storage: Storage, { files, marker }: Template): P
 
 /** The four files as they are now, all of them safe on the disk. */
 export async function stampTemplate(
-  storage: Storage,
+  storage: Pick<Storage, "path">,
   files: TemplateFiles,
 ): Promise<TemplateDetails["stamps"]> {
   const stamp = async (volume: string): Promise<FileStamp> => {
