@@ -63,14 +63,27 @@ export class MachineEndedError extends HeyvmError {
 }
 
 /** Its signal aborts with a `MachineEndedError` when the machine doesn't run any more: nobody in it will answer. */
-function machineEnd(backend: Backend, id: string): Disposable & { signal: AbortSignal } {
+export function machineEnd(
+  backend: Pick<Backend, "status" | "watch">,
+  id: string,
+): Disposable & { signal: AbortSignal } {
   const ended = new AbortController();
-  const look = (status: MachineStatus): void => {
-    const lasts = status.state === "running" || status.state === "paused";
-    if (status.id === id && !lasts) ended.abort(new MachineEndedError(status));
+  const ask = async (told?: MachineStatus): Promise<void> => {
+    const now = await backend.status(id, AbortSignal.timeout(statusTimeoutMs));
+    // What was told knows why.
+    if (!lasts(now)) ended.abort(new MachineEndedError(told ?? now));
   };
-  const unwatch = backend.watch(look);
-  // It may have ended before anybody watched. A backend that cannot be asked says so to the caller's own call.
-  backend.status(id, AbortSignal.timeout(statusTimeoutMs)).then(look, () => undefined);
+  // A backend that cannot be asked says so to the caller's own call.
+  const look = (told?: MachineStatus): void => void ask(told).catch(() => undefined);
+  // What is told may be of the time before the start, and come late: so it is asked anew.
+  const unwatch = backend.watch((told) => {
+    if (told.id === id && !lasts(told)) look(told);
+  });
+  // It may have ended before anybody watched.
+  look();
   return { signal: ended.signal, [Symbol.dispose]: unwatch };
+}
+
+function lasts({ state }: MachineStatus): boolean {
+  return state === "running" || state === "paused";
 }

@@ -25,11 +25,15 @@ interface Machine {
 export function createProcessBackend(folder: string, options: { usesImages: boolean }): Backend & Pausable {
   const listeners = new Set<(status: MachineStatus) => void>();
   const lastSeen = new Map<string, MachineState>();
+  let launched = 0;
   const look = setInterval(() => void tellChanges(), watchIntervalMs);
 
   async function tellChanges(): Promise<void> {
     for (const id of await idsIn(folder)) {
+      const launchedBefore = launched;
       const status = await statusOf(folder, id);
+      // It may be of the time before a start.
+      if (launched !== launchedBefore) continue;
       const before = lastSeen.get(id);
       lastSeen.set(id, status.state);
       if (before === undefined || before === status.state) continue;
@@ -52,12 +56,14 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       signal.throwIfAborted();
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
+      launched += 1;
       onStep({ id: "disk", title: "Making a folder", state: "done" });
       return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted" } };
     },
     async start(spec) {
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
+      launched += 1;
       return { guestMounts: [], warnings: [], start: { how: "booted" } };
     },
     stop: async (id) => await kill(folder, id),
