@@ -10,6 +10,8 @@ export interface PublishedPorts {
 }
 
 const dialTimeoutMs = 10_000;
+/** Of one port at a time; each has buffers here, in the agent and in the guest. What comes beyond them is closed. */
+const maxConnections = 256;
 
 /** A host port that cannot be listened on. */
 export class PortUnavailableError extends HeyvmError {
@@ -43,10 +45,14 @@ export async function publishPorts(
   try {
     for (const { guestPort, hostPort } of ports) {
       const server = createServer({ allowHalfOpen: true }, (socket) => {
+        // Anybody on this host can connect, and reset what he has opened. Before anything is awaited: an error that
+        // nobody hears ends the daemon.
+        socket.on("error", () => socket.destroy());
         sockets.add(socket);
         socket.once("close", () => sockets.delete(socket));
         void forward(socket, guestPort, session);
       });
+      server.maxConnections = maxConnections;
       await listen(server, hostPort);
       servers.push(server);
     }
@@ -62,8 +68,10 @@ async function forward(
   guestPort: number,
   session: (signal: AbortSignal) => Promise<AgentSession>,
 ): Promise<void> {
+  const left = new AbortController();
+  socket.once("close", () => left.abort());
   try {
-    const signal = AbortSignal.timeout(dialTimeoutMs);
+    const signal = AbortSignal.any([AbortSignal.timeout(dialTimeoutMs), left.signal]);
     const guest = await (await session(signal)).dial({ port: guestPort }, { signal });
     await Promise.all([pipeline(socket, guest), pipeline(guest, socket)]);
   } catch {
