@@ -18,6 +18,7 @@ import { closeListener, createListener, type Listener, listenOnTcp } from "./lis
 import type { DaemonInfo } from "./schema.ts";
 import type { ApiServices } from "./services.ts";
 import { listenOnUnixSocket } from "./unix-socket.ts";
+import { calmMs, DaemonFailedError, type Failure, noticeOf, watchUnforeseen } from "./unforeseen.ts";
 
 export interface ServeOptions {
   /** Default: `MVM_DATA_DIR`, or `~/.heyo`. */
@@ -32,6 +33,8 @@ export interface ServeOptions {
   signal?: AbortSignal | undefined;
   /** Told once, when requests are answered. */
   onReady?: ((info: DaemonInfo) => void) | undefined;
+  /** Told when the daemon has begun anew, after something that nobody foresaw. */
+  onRestart?: ((failure: Failure, info: DaemonInfo) => void) | undefined;
 }
 
 /** What a daemon is made of; tests bring their own. */
@@ -43,15 +46,52 @@ export interface DaemonParts {
 
 const closeGraceMs = 10_000;
 
-/** Serves until the signal, or until idle. Throws `wrong_state` when another daemon has the state folder. */
+/**
+ * Serves until the signal, or until idle. Throws `wrong_state` when another daemon has the state folder, and `internal`
+ * when what nobody foresaw has happened a second time.
+ */
 export async function runDaemon(options: ServeOptions, parts: DaemonParts): Promise<void> {
   const state = options.state ?? statePaths();
+  let earlier: Failure | undefined;
+  const kept: Kept = { port: undefined };
+  for (;;) {
+    const failure = await runOnce(options, parts, { state, earlier, kept });
+    if (failure === undefined || options.signal?.aborted === true) return;
+    if (earlier !== undefined && failure.atMs - earlier.atMs < calmMs) {
+      throw new DaemonFailedError(failure, state.daemonLog);
+    }
+    earlier = failure;
+  }
+}
+
+/** What outlives a daemon that begins anew. */
+interface Kept {
+  /** Of the TCP listener: a client that was told of one that was free finds it again. */
+  port: number | undefined;
+}
+
+interface Beginning {
+  state: StatePaths;
+  /** Why it begins anew. */
+  earlier: Failure | undefined;
+  kept: Kept;
+}
+
+/** Answers what made it leave, if that was unforeseen. */
+async function runOnce(
+  options: ServeOptions,
+  parts: DaemonParts,
+  beginning: Beginning,
+): Promise<Failure | undefined> {
+  const { state, earlier } = beginning;
   const settings = await loadSettings({ path: state.settings, flags: options.flags });
   await using cleanup = createCleanup();
   const lock = await lockStateFolder(state);
   cleanup.defer(async () => await lock[Symbol.asyncDispose]());
   const log = openDaemonLog(state);
   cleanup.defer(() => log[Symbol.dispose]());
+  const unforeseen = watchUnforeseen(log);
+  cleanup.defer(() => unforeseen[Symbol.dispose]());
   log.info({ pid: process.pid, version: packageVersion(), data_dir: state.root }, "daemon starts");
 
   const images = parts.createImages(settings.values, state);
@@ -62,28 +102,33 @@ export async function runDaemon(options: ServeOptions, parts: DaemonParts): Prom
     images,
     connectAgent: parts.connectAgent,
     log,
+    notice: earlier && noticeOf(earlier),
   });
   cleanup.defer(async () => await sandboxes.close());
-  await serveSandboxes({ options, state, settings, sandboxes, images, log }, cleanup);
+  const failed = unforeseen.signal;
+  await serveSandboxes({ ...beginning, options, settings, sandboxes, images, log, failed }, cleanup);
   log.info({ pid: process.pid }, "daemon leaves");
+  return unforeseen.failure;
 }
 
-interface Serving {
+interface Serving extends Beginning {
   options: ServeOptions;
-  state: StatePaths;
   settings: LoadedSettings;
   sandboxes: OpenSandboxes;
   images: ImageService;
   log: Log;
+  /** Something happened that nobody foresaw. */
+  failed: AbortSignal;
 }
 
 async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
-  const { options, state, settings, sandboxes, images, log } = serving;
+  const { options, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
   const daemon: DaemonInfo = {
     pid: process.pid,
     socket_path: settings.values.socket ?? state.daemonSocket,
     version: packageVersion(),
     started_at: new Date().toISOString(),
+    ...(earlier && { restart_reason: noticeOf(earlier) }),
   };
   const services: ApiServices = { context: sandboxes.context, images, settings, daemon, log };
   const api = createApp(services);
@@ -98,8 +143,10 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     onIdle: leave,
   });
   cleanup.defer(() => idle.close());
-  options.signal?.addEventListener("abort", leave, { once: true });
-  if (options.signal?.aborted === true) leave();
+  for (const signal of [options.signal, failed]) {
+    signal?.addEventListener("abort", leave, { once: true });
+    if (signal?.aborted === true) leave();
+  }
   const open = (check: Parameters<typeof createListener>[2]): Listener => {
     const listener = createListener(api, services, check, (_request, response) => {
       requests += 1;
@@ -120,13 +167,15 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     const host = settings.values["api.host"];
     const token = await ensureToken(state.apiToken);
     const tcp = open(createRequestCheck({ token, tokenPath: state.apiToken, host }));
-    const port = await listenOnTcp(tcp.server, host, settings.values["api.port"]);
+    const port = await listenOnTcp(tcp.server, host, kept.port ?? settings.values["api.port"]);
+    kept.port = port;
     daemon.url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   }
   await writeFileAtomic(state.daemonInfo, `${JSON.stringify(daemon)}\n`);
   cleanup.defer(async () => await rm(state.daemonInfo, { force: true }));
   log.info(daemon, "daemon listens");
-  options.onReady?.(daemon);
+  if (earlier === undefined) options.onReady?.(daemon);
+  else options.onRestart?.(earlier, daemon);
   await leaving;
   log.info({}, "daemon is about to leave");
   sandboxes.abortWork();

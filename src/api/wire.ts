@@ -53,7 +53,7 @@ export function toSandbox(view: SandboxView): Sandbox {
     memory_usage: view.memoryUsedBytes ?? null,
     open_ports: spec.openPorts.map(toOpenPort),
     labels: spec.labels,
-    warnings: record.warnings,
+    warnings: [...view.warnings],
     start_mode: record.start?.how,
     start_reason: record.start?.reason,
     ...(view.errorMessage !== undefined && { error_message: view.errorMessage }),

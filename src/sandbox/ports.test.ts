@@ -72,7 +72,8 @@ test("a client that resets its connection before the guest has answered ends not
   const socket = await open(port);
   await expect.poll(() => asked).toHaveLength(1);
   socket.resetAndDestroy();
-  await expect.poll(() => asked[0]?.aborted, "the dial is given up").toBe(true);
+  // Its dial is given up.
+  await expect.poll(() => asked[0]?.aborted).toBe(true);
   isUp.abort();
   expect(await ask(port)).toBe("hello\n");
 });

@@ -14,6 +14,8 @@ export interface LiveSandbox {
   readonly session: SessionHolder;
   /** Why its backend cannot be asked at the moment: the status is then `unknown`. */
   unreachable: string | undefined;
+  /** What happened to it that no record has: a daemon that failed. */
+  notices: readonly string[];
   /** Its record could not be read: the one in memory stands in for it. */
   readonly damaged: boolean;
   /** Waits in the warm pool: nobody sees it, and its names are free. */
@@ -119,6 +121,7 @@ export function createSandboxRegistry(): SandboxRegistry {
         lock: createLock(),
         session,
         unreachable: undefined,
+        notices: [],
         damaged,
         warm,
         creating: undefined,

@@ -23,6 +23,8 @@ export interface SandboxesOptions {
   images: ImageSource;
   connectAgent: ConnectAgent;
   log: Log;
+  /** Told with every sandbox that is there already. */
+  notice?: string | undefined;
 }
 
 export interface OpenSandboxes {
@@ -70,6 +72,8 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
     shutdown: shutdown.signal,
   };
   await reconcile(context);
+  for (const sandbox of registry.all())
+    sandbox.notices = options.notice === undefined ? [] : [options.notice];
   context.pool.start();
   return {
     context,

@@ -10,6 +10,7 @@ export interface SandboxView {
   record: SandboxRecord;
   status: SandboxStatus;
   errorMessage: string | undefined;
+  warnings: readonly string[];
   uptimeSeconds: number | undefined;
   /** Per cent of the sandbox's CPUs. */
   cpuUsagePercent: number | undefined;
@@ -46,6 +47,7 @@ function viewOf(
     record,
     status,
     errorMessage: sandbox.unreachable ?? record.errorMessage,
+    warnings: [...record.warnings, ...sandbox.notices],
     uptimeSeconds: record.startedAtMs === null ? undefined : secondsSince(record.startedAtMs),
     cpuUsagePercent: glance?.cpuUsagePercent,
     memoryUsedBytes: glance && glance.guest.memoryTotalBytes - glance.guest.memoryAvailableBytes,

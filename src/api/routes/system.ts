@@ -42,6 +42,7 @@ export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServ
         pid: daemon.pid,
         started_at: daemon.started_at,
         data_dir: context.state.root,
+        ...(daemon.restart_reason !== undefined && { restart_reason: daemon.restart_reason }),
       };
       return await Promise.resolve(c.json(health));
     },

@@ -9,6 +9,8 @@ export const healthSchema = z
     started_at: z.string(),
     /** The state folder that this daemon owns. */
     data_dir: z.string(),
+    /** Why the daemon has begun anew, when it has: an error that nobody foresaw. */
+    restart_reason: z.string().optional(),
   })
   .openapi("Health");
 
@@ -81,6 +83,8 @@ export const daemonInfoSchema = z.object({
   started_at: z.string(),
   /** Of the TCP listener, when there is one. */
   url: z.string().optional(),
+  /** Why the daemon has begun anew, when it has. */
+  restart_reason: z.string().optional(),
 });
 
 export type Health = z.infer<typeof healthSchema>;

@@ -29,6 +29,12 @@ process.on("SIGTERM", () => {
   setTimeout(tellWhatHolds, leaveMs).unref();
 });
 
+// An error that nobody catches, from nowhere.
+process.on("SIGUSR2", () => {
+  throw new Error("nobody foresaw this");
+});
+process.on("SIGURG", () => void Promise.reject(new Error("nobody handles a promise's end")));
+
 try {
   await runDaemon(
     {

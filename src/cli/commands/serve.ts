@@ -55,6 +55,11 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
       tcp: flags.api === true,
       exitWhenIdle: flags.idle === true,
       signal: invocation.signal,
+      onRestart: (_failure, { restart_reason: reason }) => {
+        invocation.note(
+          `${invocation.errorStyle.yellow("warning:")} ${reason}; see ${statePaths().daemonLog}`,
+        );
+      },
       onReady: (info) => {
         if (invocation.json) {
           invocation.printJson(info);
