@@ -27,7 +27,7 @@ const machineSpec = z.object({
   network: z.boolean(),
 });
 
-const processMark = z.object({
+export const processMark = z.object({
   host: z.string(),
   bootId: z.string(),
   pid: z.number(),

@@ -27,10 +27,14 @@ export async function isAlive(mark: ProcessMark): Promise<boolean> {
   return ticks !== "" && ticks === mark.startTicks;
 }
 
-/** Field 22 of `/proc/<pid>/stat`; the second field may hold spaces and parentheses. */
+/**
+ * Field 22 of `/proc/<pid>/stat`; the second field may hold spaces and parentheses. Empty for a process that has ended,
+ * also when its parent has not taken note (state `Z`).
+ */
 async function startTicks(pid: number): Promise<string> {
   const stat = await readText(`/proc/${pid}/stat`);
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" ? "" : (fields[19] ?? "");
 }
 
 async function readText(path: string): Promise<string> {
