@@ -1,11 +1,14 @@
 /** `heyvm pull` from publishers that fail, stall, lie or run out of disk, and from one that works. */
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { guestImage } from "../fixtures/guest-image.ts";
+import { makeOwnFolder } from "../fixtures/host/own-folder.ts";
 import { createTestHost, type TestHost } from "../fixtures/host.ts";
 import {
   debianFileName,
@@ -20,12 +23,24 @@ import { expectFailure, succeed } from "./suites/subject.ts";
 
 const imagePath = `${debianFolder}/${debianFileName}`;
 
-/** A host and a publisher of the guest image that behaves as told. */
+/** An image that nobody boots, large enough to be interrupted. */
+const imageBytes = 64 * 1024 ** 2;
+let image: string;
+beforeAll(async () => {
+  const folder = await makeOwnFolder();
+  const raw = join(folder, "raw");
+  image = join(folder, debianFileName);
+  await writeFile(raw, randomBytes(imageBytes));
+  await promisify(execFile)("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, image]);
+});
+afterAll(async () => await rm(dirname(image), { recursive: true }));
+
+/** A host and a publisher of the image that behaves as told. */
 async function withPublisher(
   options: Partial<PublisherOptions>,
   work: (host: TestHost, publisher: Publisher, folder: string) => Promise<void>,
 ): Promise<void> {
-  await using publisher = await startPublisher({ files: await debianFiles(await guestImage()), ...options });
+  await using publisher = await startPublisher({ files: await debianFiles(image), ...options });
   await using host = await createTestHost({ env: { HEYVM_MIRROR_DEBIAN: publisher.url } });
   await work(host, publisher, join(host.paths.home, ".local/share/libvirt/images"));
 }
@@ -85,7 +100,7 @@ function noChecksums(request: IncomingMessage, response: ServerResponse): boolea
 }
 
 test("a download that was interrupted goes on where it was, and several that want it share it", async () => {
-  const slow = { bytesPerSecond: 100 * 1024 ** 2 };
+  const slow = { bytesPerSecond: imageBytes / 2, firstStopsAtByte: imageBytes / 2 };
   await withPublisher(slow, async (host, publisher, folder) => {
     const interrupted = await pressCtrlC(host, () => inTheMiddle(folder), "pull", "debian:12");
     expect(interrupted).toMatchObject({ code: 130, stdout: "" });
@@ -100,14 +115,14 @@ test("a download that was interrupted goes on where it was, and several that wan
       expect.objectContaining({ range: undefined }),
       expect.objectContaining({ status: 206, range: expect.stringMatching(/^bytes=\d{8,}-$/) }),
     ]);
-    const [mine, theirs] = [await readFile(join(folder, debianFileName)), await readFile(await guestImage())];
+    const [mine, theirs] = [await readFile(join(folder, debianFileName)), await readFile(image)];
     expect(mine.equals(theirs)).toBe(true);
     expect((await readdir(folder)).filter((name) => name.includes("partial"))).toEqual([]);
   });
 });
 
 test("an image that is added by its URL has no name after a Ctrl-C, and what came is used by the next attempt", async () => {
-  await withPublisher({ bytesPerSecond: 100 * 1024 ** 2 }, async (host, publisher, folder) => {
+  await withPublisher({ firstStopsAtByte: imageBytes / 2 }, async (host, publisher, folder) => {
     const add = ["images", "add", "mine", publisher.url + imagePath];
     expect(await pressCtrlC(host, () => inTheMiddle(folder), ...add)).toMatchObject({
       code: 130,
@@ -116,9 +131,9 @@ test("an image that is added by its URL has no name after a Ctrl-C, and what cam
     expect((await readdir(folder)).filter((name) => name.endsWith(".qcow2"))).toEqual([]);
     expect(JSON.parse(await succeed(host, "images", "list", "--format", "json"))).toEqual([]);
     await succeed(host, ...add);
-    const [image] = JSON.parse(await succeed(host, "images", "list", "--format", "json"));
-    expect(image).toMatchObject({ name: "mine" });
-    expect((await readFile(image.path)).equals(await readFile(await guestImage()))).toBe(true);
+    const [mine] = JSON.parse(await succeed(host, "images", "list", "--format", "json"));
+    expect(mine).toMatchObject({ name: "mine" });
+    expect((await readFile(mine.path)).equals(await readFile(image))).toBe(true);
     expect(publisher.requests.at(-1)).toMatchObject({
       status: 206,
       range: expect.stringMatching(/^bytes=\d{8,}-$/),
@@ -142,7 +157,7 @@ test("a server that takes the request and never answers is left at once after a 
 });
 
 async function inTheMiddle(folder: string): Promise<void> {
-  await expect.poll(() => partialBytes(folder), { interval: 20 }).toBeGreaterThan(20 * 1024 ** 2);
+  await expect.poll(() => partialBytes(folder), { interval: 20 }).toBeGreaterThan(imageBytes / 4);
 }
 
 /** How much of the image lies in the folder so far. */

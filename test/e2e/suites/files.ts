@@ -6,24 +6,25 @@ import type { TestHost } from "../../fixtures/host.ts";
 import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
 import { expectFailure, inGuest, soonInGuest, type Subject, succeed } from "./subject.ts";
 
-const gibibyte = 1024 ** 3;
+/** A gigabyte is copied where no guest is emulated: see `src/api/files.test.ts`. */
+const largeBytes = 192 * 1024 ** 2;
 /** What a copy of any size may add to a process that copies it. */
 const flatBytes = 64 * 1024 ** 2;
 
 /** A copy that takes its time. */
 export function largeFileSuite(subject: () => Subject): void {
   describe("cp", () => {
-    test("copies 1 GiB up and down with equal checksums, in flat memory", async () => {
+    test("copies 192 MiB up and down with equal checksums, in flat memory", async () => {
       const { host, box } = subject();
       const [up, down] = [join(host.paths.home, "up.bin"), join(host.paths.home, "down.bin")];
-      await onHost(host, `head -c ${gibibyte} /dev/urandom > ${up}`);
+      await onHost(host, `head -c ${largeBytes} /dev/urandom > ${up}`);
       const before = await memory(subject());
       await succeed(host, "cp", up, `${box}:/root/big.bin`);
       const between = await memory(subject());
       await succeed(host, "cp", `${box}:/root/big.bin`, down);
       const after = await memory(subject());
       expect(await onHost(host, `cmp ${up} ${down} && stat -c %s ${down} && rm ${up} ${down}`)).toBe(
-        `${gibibyte}\n`,
+        `${largeBytes}\n`,
       );
       await inGuest(subject(), "rm /root/big.bin");
       for (const later of [between, after]) {

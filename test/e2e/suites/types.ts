@@ -14,7 +14,7 @@ export function nodeSuite(subject: () => Subject): void {
     test("node and npm work", async () => {
       const script = `mkdir -p /tmp/app/dep && cd /tmp/app && echo '{"name":"dep","version":"1.0.0"}' > dep/package.json
         echo 'module.exports = 6 * 7' > dep/index.js && echo '{}' > package.json
-        npm install --offline --no-audit --no-fund ./dep >/dev/null && node -p 'require("dep")'`;
+        npm install --offline --no-update-notifier --no-audit --no-fund ./dep >/dev/null && node -p 'require("dep")'`;
       expect(await inGuest(subject(), script)).toBe("42\n");
     });
   });
