@@ -4,6 +4,7 @@ import type { SandboxContext } from "./context.ts";
 import { setUpGuest } from "./guest-setup.ts";
 import { enter, enterService, makeMachine, provisioningRecord, wholly } from "./making.ts";
 import type { Progress } from "./progress.ts";
+import { checkMountsApart } from "./mounts.ts";
 import type { LiveSandbox } from "./registry.ts";
 import type { CreateRequest } from "./spec.ts";
 import { checkNames, chooseId, reserveNames, resolveRequest, type Wanted } from "./wanted.ts";
@@ -32,6 +33,11 @@ async function makeSandbox(
   const id = chooseId(wanted);
   const names = reserveNames(context, id, request);
   try {
+    // With no pause until it is in the registry: of two creates at once the second sees the first.
+    checkMountsApart(
+      spec.mounts,
+      context.registry.all().map(({ record }) => record.spec),
+    );
     const record = provisioningRecord(id, { ...spec, name: names.name, slug: names.slug }, warnings);
     const entering = enter(context, record, backend, { warm: false });
     names.release();

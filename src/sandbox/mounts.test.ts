@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
-import { resolveMounts } from "./mounts.ts";
+import { checkMountsApart, resolveMounts } from "./mounts.ts";
 
 async function folders(): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "hv-mounts-"));
@@ -21,11 +21,61 @@ async function folders(): Promise<string> {
   return root;
 }
 
-test("a symlink is mounted as the folder that it leads to", async () => {
+test("a symlink is mounted as the folder that it leads to, and that is said", async () => {
   const root = await folders();
-  expect(
-    await resolveMounts([{ hostPath: join(root, "link"), guestPath: "/data/", readOnly: false }], []),
-  ).toEqual([{ hostPath: join(root, "data"), guestPath: "/data", readOnly: false }]);
+  const [link, data] = [join(root, "link"), join(root, "data")];
+  const mount = { guestPath: "/data", readOnly: false };
+  expect(await resolveMounts([{ ...mount, hostPath: link }], [])).toEqual({
+    mounts: [{ ...mount, hostPath: data }],
+    warnings: [`${link} is reached by a link: the sandbox sees ${data}`],
+  });
+  expect(await resolveMounts([{ ...mount, hostPath: `${root}/./data/` }], [])).toEqual({
+    mounts: [{ ...mount, hostPath: data }],
+    warnings: [],
+  });
+});
+
+describe("a mount in whose place a guest could put a link", () => {
+  const [rw, ro] = [false, true].map((readOnly) => (hostPath: string) => ({
+    hostPath,
+    guestPath: `/mnt${hostPath}`,
+    readOnly,
+  }));
+  if (rw === undefined || ro === undefined) throw new Error("two kinds of mounts");
+  const other = (...mounts: ReturnType<typeof rw>[]) => [{ name: "other", mounts }];
+
+  test.each([
+    ["below one of its own", [rw("/p"), ro("/p/data")], [], "/p/data", "this sandbox may write to /p,"],
+    [
+      "below another sandbox's",
+      [ro("/p/data/deep")],
+      other(rw("/p")),
+      "/p/data/deep",
+      '"other" may write to /p,',
+    ],
+    ["above another sandbox's", [rw("/p")], other(ro("/p/data")), "/p", '"other" has /p/data,'],
+  ])("is refused: %s", (_what, mounts, others, path, reason) => {
+    expect(() => {
+      checkMountsApart(mounts, others);
+    }).toThrow(
+      expect.objectContaining({
+        code: "permission_denied",
+        message: expect.stringMatching(`^cannot mount ${path}: .*${reason}`),
+        details: { field: "mounts", path },
+      }),
+    );
+  });
+
+  test.each([
+    ["both only read", [ro("/p"), ro("/p/data")], other(ro("/p/data"), ro("/"))],
+    ["it is the same folder", [rw("/p")], other(rw("/p"))],
+    ["only its name begins the same", [rw("/p")], other(rw("/p2"), rw("/pa/data"))],
+    ["the one above is read, and only the one below written", [rw("/p/data")], other(ro("/p"))],
+  ])("is none when %s", (_what, mounts, others) => {
+    expect(() => {
+      checkMountsApart(mounts, others);
+    }).not.toThrow();
+  });
 });
 
 test.each([

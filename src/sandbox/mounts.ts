@@ -1,6 +1,7 @@
 /** Host folders that a sandbox may see. The guest is hostile, so each is looked at before it is handed over. */
 import { constants } from "node:fs";
 import { access, realpath, stat } from "node:fs/promises";
+import { resolve } from "node:path";
 
 import type { MachineMount } from "../backends/backend.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError, messageOf } from "../errors/index.ts";
@@ -33,12 +34,61 @@ export class MountDeniedError extends HeyvmError {
   }
 }
 
-/** Resolves symlinks and checks each mount; `forbidden` are folders that no guest may see (the state folder). */
+/** A folder of which a guest could make a link to any other, because it may write to one above. */
+export class MountReplaceableError extends HeyvmError {
+  constructor(path: string, reason: string, hint: string) {
+    super("permission_denied", `cannot mount ${path}: ${reason}`, {
+      details: { field: "mounts", path },
+      hint,
+    });
+  }
+}
+
+/** The folders that a sandbox of this name sees. */
+export interface MountHolder {
+  name: string;
+  mounts: readonly MachineMount[];
+}
+
+/**
+ * Refuses mounts of which one lies in another that a guest may write to: what it puts in that one's place, a link out of
+ * the folder, the host would follow at the next start.
+ */
+export function checkMountsApart(mounts: readonly MachineMount[], others: readonly MountHolder[]): void {
+  for (const mount of mounts) {
+    const path = mount.hostPath;
+    const own = mounts.find((above) => mayReplace(above, mount));
+    if (own !== undefined) {
+      const reason = `this sandbox may write to ${own.hostPath}, and could put a link to any folder in its place`;
+      throw new MountReplaceableError(path, reason, `mount ${own.hostPath} alone, or add :ro to it`);
+    }
+    for (const { name, mounts: theirs } of others) {
+      const above = theirs.find((other) => mayReplace(other, mount));
+      if (above !== undefined) {
+        const reason = `sandbox ${JSON.stringify(name)} may write to ${above.hostPath}, and could put a link to any folder in its place`;
+        const hint = `mount ${above.hostPath} itself, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
+        throw new MountReplaceableError(path, reason, hint);
+      }
+      const below = theirs.find((other) => mayReplace(mount, other));
+      if (below !== undefined) {
+        const reason = `sandbox ${JSON.stringify(name)} has ${below.hostPath}, and this one could put a link to any folder in its place`;
+        throw new MountReplaceableError(path, reason, "mount it read-only: --mount HOST:GUEST:ro");
+      }
+    }
+  }
+}
+
+function mayReplace(above: MachineMount, mount: MachineMount): boolean {
+  return !above.readOnly && above.hostPath !== mount.hostPath && isInside(mount.hostPath, above.hostPath);
+}
+
+/** Follows links, with a warning, and checks each mount; `forbidden` are folders that no guest may see (the state folder). */
 export async function resolveMounts(
   requests: readonly MountRequest[],
   forbidden: readonly string[],
-): Promise<MachineMount[]> {
+): Promise<{ mounts: MachineMount[]; warnings: string[] }> {
   const mounts: MachineMount[] = [];
+  const warnings: string[] = [];
   for (const [index, request] of requests.entries()) {
     const field = `mounts[${index}]`;
     const guestPath = checkMountPoint(`${field}.sandbox_path`, request.guestPath);
@@ -48,9 +98,12 @@ export async function resolveMounts(
       });
     }
     const hostPath = await resolveHostFolder(`${field}.host_path`, request, forbidden);
+    if (hostPath !== resolve(request.hostPath)) {
+      warnings.push(`${request.hostPath} is reached by a link: the sandbox sees ${hostPath}`);
+    }
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
-  return mounts;
+  return { mounts, warnings };
 }
 
 function checkMountPoint(field: string, path: string): string {

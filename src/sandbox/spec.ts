@@ -55,13 +55,14 @@ export async function resolveSpec(
   if (!backend.usesImages && request.image !== undefined) {
     warnings.push(`backend ${backend.name} uses no images: ${request.image} is not used`);
   }
+  const resolved = await resolveMounts(request.mounts ?? [], [state.root]);
   const spec = {
     ...size,
     type: request.type ?? ("shell" as const),
     backend: backend.name,
     uri: request.uri,
     imageReference,
-    mounts: await resolveMounts(request.mounts ?? [], [state.root]),
+    mounts: resolved.mounts,
     network: request.network ?? false,
     ttlSeconds: request.ttlSeconds === undefined ? defaults.ttlSeconds : request.ttlSeconds,
     startCommand: request.startCommand,
@@ -74,7 +75,7 @@ export async function resolveSpec(
     setupHooks: [...(request.setupHooks ?? [])],
     labels: { ...request.labels },
   };
-  return { spec, warnings };
+  return { spec, warnings: [...warnings, ...resolved.warnings] };
 }
 
 function checkPorts(ports: readonly { guestPort: number; hostPort: number }[]): void {
