@@ -4,10 +4,10 @@ import type { SandboxContext } from "./context.ts";
 import { setUpGuest } from "./guest-setup.ts";
 import { enter, enterService, makeMachine, provisioningRecord, wholly } from "./making.ts";
 import type { Progress } from "./progress.ts";
-import { checkMountsApart } from "./mounts.ts";
 import type { LiveSandbox } from "./registry.ts";
+import { checkMountsApart } from "./replaceable-mounts.ts";
 import type { CreateRequest } from "./spec.ts";
-import { checkNames, chooseId, reserveNames, resolveRequest, type Wanted } from "./wanted.ts";
+import { checkNames, chooseId, mountHolders, reserveNames, resolveRequest, type Wanted } from "./wanted.ts";
 
 /** On any failure, and when the signal aborts, nothing is left of the sandbox. */
 export async function createSandbox(
@@ -34,10 +34,7 @@ async function makeSandbox(
   const names = reserveNames(context, id, request);
   try {
     // With no pause until it is in the registry: of two creates at once the second sees the first.
-    checkMountsApart(
-      spec.mounts,
-      context.registry.all().map(({ record }) => record.spec),
-    );
+    checkMountsApart(spec.mounts, mountHolders(context));
     const record = provisioningRecord(id, { ...spec, name: names.name, slug: names.slug }, warnings);
     const entering = enter(context, record, backend, { warm: false });
     names.release();

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import type { MachineMount } from "../backends/backend.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError, messageOf } from "../errors/index.ts";
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
+import { checkWay, isInside, type MountHolder } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
   hostPath: string;
@@ -34,58 +35,18 @@ export class MountDeniedError extends HeyvmError {
   }
 }
 
-/** A folder of which a guest could make a link to any other, because it may write to one above. */
-export class MountReplaceableError extends HeyvmError {
-  constructor(path: string, reason: string, hint: string) {
-    super("permission_denied", `cannot mount ${path}: ${reason}`, {
-      details: { field: "mounts", path },
-      hint,
-    });
-  }
+/** What a mount must keep away from. */
+export interface MountSurroundings {
+  /** Folders that no guest may see: the state folder. */
+  forbidden: readonly string[];
+  /** The sandboxes that there are. */
+  others: readonly MountHolder[];
 }
 
-/** The folders that a sandbox of this name sees. */
-export interface MountHolder {
-  name: string;
-  mounts: readonly MachineMount[];
-}
-
-/**
- * Refuses mounts of which one lies in another that a guest may write to: what it puts in that one's place, a link out of
- * the folder, the host would follow at the next start.
- */
-export function checkMountsApart(mounts: readonly MachineMount[], others: readonly MountHolder[]): void {
-  for (const mount of mounts) {
-    const path = mount.hostPath;
-    const own = mounts.find((above) => mayReplace(above, mount));
-    if (own !== undefined) {
-      const reason = `this sandbox may write to ${own.hostPath}, and could put a link to any folder in its place`;
-      throw new MountReplaceableError(path, reason, `mount ${own.hostPath} alone, or add :ro to it`);
-    }
-    for (const { name, mounts: theirs } of others) {
-      const above = theirs.find((other) => mayReplace(other, mount));
-      if (above !== undefined) {
-        const reason = `sandbox ${JSON.stringify(name)} may write to ${above.hostPath}, and could put a link to any folder in its place`;
-        const hint = `mount ${above.hostPath} itself, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
-        throw new MountReplaceableError(path, reason, hint);
-      }
-      const below = theirs.find((other) => mayReplace(mount, other));
-      if (below !== undefined) {
-        const reason = `sandbox ${JSON.stringify(name)} has ${below.hostPath}, and this one could put a link to any folder in its place`;
-        throw new MountReplaceableError(path, reason, "mount it read-only: --mount HOST:GUEST:ro");
-      }
-    }
-  }
-}
-
-function mayReplace(above: MachineMount, mount: MachineMount): boolean {
-  return !above.readOnly && above.hostPath !== mount.hostPath && isInside(mount.hostPath, above.hostPath);
-}
-
-/** Follows links, with a warning, and checks each mount; `forbidden` are folders that no guest may see (the state folder). */
+/** Follows links, with a warning, and checks each mount. */
 export async function resolveMounts(
   requests: readonly MountRequest[],
-  forbidden: readonly string[],
+  { forbidden, others }: MountSurroundings,
 ): Promise<{ mounts: MachineMount[]; warnings: string[] }> {
   const mounts: MachineMount[] = [];
   const warnings: string[] = [];
@@ -103,6 +64,7 @@ export async function resolveMounts(
     }
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
+  for (const { hostPath } of requests) await checkWay(hostPath, mounts, others);
   return { mounts, warnings };
 }
 
@@ -172,8 +134,4 @@ async function checkAccess(
   } catch (error) {
     throw new MountDeniedError(field, path, wanted, error);
   }
-}
-
-function isInside(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`);
 }

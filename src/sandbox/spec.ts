@@ -1,10 +1,9 @@
 /** From what a caller asks for to what a sandbox is, with every value checked. */
-import type { StatePaths } from "../config/paths.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import type { Backend, SandboxType } from "../backends/backend.ts";
 import { checkEnvironment, checkGuestPath, checkLabels } from "./guest-values.ts";
 import { resolveSize, type SizeClassName } from "./machine-size.ts";
-import { type MountRequest, resolveMounts } from "./mounts.ts";
+import { type MountRequest, type MountSurroundings, resolveMounts } from "./mounts.ts";
 import type { SandboxSpec } from "./record.ts";
 
 /** What a create may say; all else comes from the settings. */
@@ -45,7 +44,7 @@ export async function resolveSpec(
   request: CreateRequest,
   backend: Backend,
   defaults: SpecDefaults,
-  state: StatePaths,
+  surroundings: MountSurroundings,
 ): Promise<{ spec: Omit<SandboxSpec, "name" | "slug">; warnings: string[] }> {
   const { warnings, ...size } = resolveSize(request, defaults);
   checkEnvironment("env_vars", request.env ?? {});
@@ -55,7 +54,7 @@ export async function resolveSpec(
   if (!backend.usesImages && request.image !== undefined) {
     warnings.push(`backend ${backend.name} uses no images: ${request.image} is not used`);
   }
-  const resolved = await resolveMounts(request.mounts ?? [], [state.root]);
+  const resolved = await resolveMounts(request.mounts ?? [], surroundings);
   const spec = {
     ...size,
     type: request.type ?? ("shell" as const),

@@ -5,6 +5,7 @@ import { newSandboxId } from "./ids.ts";
 import { checkName, checkSlug, slugOf } from "./names.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { NameReservation } from "./registry.ts";
+import type { MountHolder } from "./replaceable-mounts.ts";
 import { type CreateRequest, resolveSpec } from "./spec.ts";
 
 export interface Wanted {
@@ -29,7 +30,13 @@ export async function resolveRequest(
     ttlSeconds: settings.ttl_seconds,
   };
   const uri = backends.uriFor(backend.name, request.uri);
-  return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, context.state)) };
+  const surroundings = { forbidden: [context.state.root], others: mountHolders(context) };
+  return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
+}
+
+/** Every sandbox, whatever its state: it may be started again. */
+export function mountHolders({ registry }: SandboxContext): MountHolder[] {
+  return registry.all().map(({ record }) => record.spec);
 }
 
 /** The id of a sandbox to be. */

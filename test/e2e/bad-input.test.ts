@@ -66,6 +66,20 @@ describe("create refuses", () => {
     await expectNoSandbox(args, code, ...words);
   });
 
+  test("a mount that the guest could replace by a link, and one that is such a link", async () => {
+    await host.run(["sh", "-c", "mkdir -p ~/p/data && ln -s /etc ~/p/link"]);
+    for (const name of ["data", "link"]) {
+      const mounts = ["--mount", `${home}/p:/mnt/p`, "--mount", `${home}/p/${name}:/mnt/${name}:ro`];
+      await expectNoSandbox(
+        mounts,
+        1,
+        `cannot mount ${home}/p/${name}`,
+        `this sandbox may write to ${home}/p,`,
+      );
+    }
+    await host.run(["rm", "-r", `${home}/p`]);
+  });
+
   test("a mount of what the user may not read", async () => {
     await host.run(["sh", "-ec", `mkdir ${home}/closed; chmod 0 ${home}/closed`]);
     await expectNoSandbox(["--mount", `${home}/closed:/mnt`], 1, "may not read");

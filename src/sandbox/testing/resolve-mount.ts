@@ -5,7 +5,10 @@ import { resolveMounts } from "../mounts.ts";
 const [hostPath = "", readOnly = ""] = process.argv.slice(2);
 
 try {
-  await resolveMounts([{ hostPath, guestPath: "/data", readOnly: readOnly === "ro" }], []);
+  await resolveMounts([{ hostPath, guestPath: "/data", readOnly: readOnly === "ro" }], {
+    forbidden: [],
+    others: [],
+  });
   process.stdout.write(JSON.stringify({ ok: true }));
 } catch (error) {
   const { code, message, hint, details } = toHeyvmError(error);
