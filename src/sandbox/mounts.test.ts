@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { resolveMounts } from "./mounts.ts";
 
-const alone = { forbidden: [], others: [] };
+const alone = { forbidden: [], others: () => [] };
 
 async function folders(): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "hv-mounts-"));

@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import type { MachineMount } from "../backends/backend.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError, messageOf } from "../errors/index.ts";
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
-import { checkWay, isInside, type MountHolder } from "./replaceable-mounts.ts";
+import { checkWay, isInside, mountField, type MountHolder } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
   hostPath: string;
@@ -39,8 +39,8 @@ export class MountDeniedError extends HeyvmError {
 export interface MountSurroundings {
   /** Folders that no guest may see: the state folder. */
   forbidden: readonly string[];
-  /** The sandboxes that there are. */
-  others: readonly MountHolder[];
+  /** The sandboxes that there are at this moment. */
+  others: () => readonly MountHolder[];
 }
 
 /** Follows links, with a warning, and checks each mount. */
@@ -58,13 +58,16 @@ export async function resolveMounts(
         hint: "give each mount a path of its own",
       });
     }
-    const hostPath = await resolveHostFolder(`${field}.host_path`, request, forbidden);
+    const hostPath = await resolveHostFolder(mountField(index), request, forbidden);
     if (hostPath !== resolve(request.hostPath)) {
       warnings.push(`${request.hostPath} is reached by a link: the sandbox sees ${hostPath}`);
     }
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
-  for (const { hostPath } of requests) await checkWay(hostPath, mounts, others);
+  for (const [index, { hostPath }] of mounts.entries()) {
+    const path = requests[index]?.hostPath ?? hostPath;
+    await checkWay(mountField(index), path, hostPath, mounts, others);
+  }
   return { mounts, warnings };
 }
 
@@ -85,6 +88,10 @@ async function resolveHostFolder(
     throw new InvalidArgumentError(field, `mount source ${JSON.stringify(hostPath)} is not an absolute path`);
   }
   const resolved = await existingFolder(field, hostPath);
+  if (hasControlCharacters(resolved)) {
+    const shown = JSON.stringify(resolved);
+    throw new InvalidArgumentError(field, `cannot mount ${shown}: its name has control characters`);
+  }
   if (resolved === "/") {
     throw new InvalidArgumentError(field, "cannot mount /: it would show the whole host to the guest", {
       hint: "mount the one folder that the sandbox needs",

@@ -13,8 +13,14 @@ const other = (...mounts: ReturnType<typeof rw>[]) => [{ name: "other", mounts }
 
 describe("of two sandboxes' mounts", () => {
   test.each([
-    ["below", [ro("/p/data/deep")], other(rw("/p")), "/p/data/deep", '"other" may write to /p,'],
-    ["above", [rw("/p")], other(ro("/p/data")), "/p", '"other" has /p/data,'],
+    [
+      "below",
+      [ro("/p/data/deep")],
+      other(rw("/p")),
+      "/p/data/deep",
+      'leads through /p, where sandbox "other" may',
+    ],
+    ["above", [rw("/p")], other(ro("/p/data")), "/p", 'sandbox "other" has /p/data below it'],
   ])("one %s the other that a guest may write to is refused", (_what, mounts, others, path, reason) => {
     expect(() => {
       checkMountsApart(mounts, others);
@@ -22,7 +28,7 @@ describe("of two sandboxes' mounts", () => {
       expect.objectContaining({
         code: "permission_denied",
         message: expect.stringMatching(`^cannot mount ${path}: .*${reason}`),
-        details: { field: "mounts", path },
+        details: { field: "mounts[0].host_path", path },
       }),
     );
   });
@@ -52,32 +58,43 @@ async function folders(): Promise<string> {
   return root;
 }
 
+async function way(
+  path: string,
+  own: ReturnType<typeof rw>[],
+  others: ReturnType<typeof other>,
+): Promise<void> {
+  await checkWay("mounts[0].host_path", path, await realpath(path), own, () => others);
+}
+
 describe("the way to a mount", () => {
   test.each([
-    "p/data",
-    "p/absolute",
-    "p/relative/deep",
-    "link-of-link",
-    "to-p/data",
-    "to-p/absolute/../else",
-    "to-else/../p/./data/",
-  ])("is refused through what a guest may write to: %s", async (path) => {
+    ["p/data", "alone"],
+    ["p/absolute", "it leads to"],
+    ["p/relative/deep", "it leads to"],
+    ["link-of-link", "it leads to"],
+    ["to-p/data", "alone"],
+    ["to-p/absolute/../else", "it leads to"],
+    ["to-else/../p/./data/", "alone"],
+  ])("is refused through what a guest may write to: %s", async (path, hint) => {
     const root = await folders();
     const above = rw(join(root, "p"));
     const refused = (words: string) => ({
       code: "permission_denied",
-      message: expect.stringContaining(`${words} may write to ${root}/p, `),
+      message: expect.stringContaining(`its way leads through ${root}/p, where ${words} may put links`),
+      details: { field: "mounts[0].host_path", path: `${root}/${path}` },
     });
-    await expect(checkWay(join(root, path), [above], [])).rejects.toMatchObject(refused("this sandbox"));
-    await expect(checkWay(`${root}/${path}`, [], other(above))).rejects.toMatchObject(
-      refused('sandbox "other"'),
-    );
-    await expect(checkWay(`${root}/${path}`, [], other(ro(join(root, "p"))))).resolves.toBeUndefined();
+    const own = way(`${root}/${path}`, [above], []);
+    await expect(own).rejects.toMatchObject({
+      ...refused("this sandbox"),
+      hint: expect.stringContaining(hint),
+    });
+    await expect(way(`${root}/${path}`, [], other(above))).rejects.toMatchObject(refused('sandbox "other"'));
+    await expect(way(`${root}/${path}`, [], other(ro(join(root, "p"))))).resolves.toBeUndefined();
   });
 
   test.each(["p", "to-p", "home", "to-else"])("is free when it ends there or elsewhere: %s", async (path) => {
     const root = await folders();
     const above = rw(join(root, "p"));
-    await expect(checkWay(join(root, path), [above], other(above))).resolves.toBeUndefined();
+    await expect(way(join(root, path), [above], other(above))).resolves.toBeUndefined();
   });
 });

@@ -10,11 +10,8 @@ import { HeyvmError } from "../errors/index.ts";
 
 /** A mount that is, or could become, what a guest has put there. */
 export class MountReplaceableError extends HeyvmError {
-  constructor(path: string, reason: string, hint: string) {
-    super("permission_denied", `cannot mount ${path}: ${reason}`, {
-      details: { field: "mounts", path },
-      hint,
-    });
+  constructor(field: string, path: string, reason: string, hint: string) {
+    super("permission_denied", `cannot mount ${path}: ${reason}`, { details: { field, path }, hint });
   }
 }
 
@@ -27,38 +24,47 @@ export interface MountHolder {
 /** As many as Linux follows in one path (path_resolution(7)). */
 const mostLinks = 40;
 
-/** Refuses a path on whose way a name is looked up in a folder that a guest may write to, links of links included. */
+/**
+ * Refuses a path on whose way a name is looked up in a folder that a guest may write to, links of links included.
+ * `resolved` is where it led a moment ago, before `others` is asked: whoever made a link until then is among them.
+ */
 export async function checkWay(
+  field: string,
   path: string,
+  resolved: string,
   own: readonly MachineMount[],
-  others: readonly MountHolder[],
+  others: () => readonly MountHolder[],
 ): Promise<void> {
   const folders = await foldersOnTheWay(path);
-  const isOnTheWay = ({ readOnly, hostPath }: MachineMount): boolean =>
-    !readOnly && folders.some((folder) => isInside(folder, hostPath));
-  const above = own.find(isOnTheWay);
-  if (above !== undefined) {
-    const reason = `this sandbox may write to ${above.hostPath}, and could put a link to any folder in its place`;
-    throw new MountReplaceableError(path, reason, `mount ${above.hostPath} alone, or add :ro to it`);
-  }
-  for (const { name, mounts } of others) {
-    const theirs = mounts.find(isOnTheWay);
-    if (theirs !== undefined) throw replaceableBy(name, path, theirs);
+  const writable = [{ name: undefined, mounts: own }, ...others()];
+  for (const { name, mounts } of writable) {
+    for (const { readOnly, hostPath } of mounts) {
+      if (readOnly || !folders.some((folder) => isInside(folder, hostPath))) continue;
+      throw linkable(field, path, resolved, name, hostPath);
+    }
   }
 }
 
 /** The same for two sandboxes by their mounts alone, whichever of them came first. */
 export function checkMountsApart(mounts: readonly MachineMount[], others: readonly MountHolder[]): void {
-  for (const mount of mounts) {
+  for (const [index, mount] of mounts.entries()) {
+    const field = mountField(index);
+    const path = mount.hostPath;
     for (const { name, mounts: theirs } of others) {
       const above = theirs.find((other) => mayReplace(other, mount));
-      if (above !== undefined) throw replaceableBy(name, mount.hostPath, above);
+      if (above !== undefined) throw linkable(field, path, path, name, above.hostPath);
       const below = theirs.find((other) => mayReplace(mount, other));
       if (below === undefined) continue;
-      const reason = `sandbox ${JSON.stringify(name)} has ${below.hostPath}, and this one could put a link to any folder in its place`;
-      throw new MountReplaceableError(mount.hostPath, reason, "mount it read-only: --mount HOST:GUEST:ro");
+      const reason = `sandbox ${JSON.stringify(name)} has ${below.hostPath} below it, and this one could put a link in its place`;
+      const hint = `mount it read-only, --mount ${path}:GUEST:ro, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
+      throw new MountReplaceableError(field, path, reason, hint);
     }
   }
+}
+
+/** The field of a request that names a mount's folder. */
+export function mountField(index: number): string {
+  return `mounts[${index}].host_path`;
 }
 
 /** Whether a path is a folder or lies in it; both are absolute and without links. */
@@ -66,11 +72,25 @@ export function isInside(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
 
-function replaceableBy(name: string, path: string, { hostPath }: MachineMount): MountReplaceableError {
-  const sandbox = JSON.stringify(name);
-  const reason = `sandbox ${sandbox} may write to ${hostPath}, and could put a link to any folder in its place`;
-  const hint = `mount ${hostPath} itself, or remove that sandbox: heyvm rm ${sandbox}`;
-  return new MountReplaceableError(path, reason, hint);
+/** `name` is that of the sandbox that may write; without one it is the same. */
+function linkable(
+  field: string,
+  path: string,
+  resolved: string,
+  name: string | undefined,
+  above: string,
+): MountReplaceableError {
+  const writer = name === undefined ? "this sandbox" : `sandbox ${JSON.stringify(name)}`;
+  const reason = `its way leads through ${above}, where ${writer} may put links`;
+  if (!isInside(resolved, above)) {
+    const hint = `it leads to ${resolved} now: if you mean that, mount it by this name`;
+    return new MountReplaceableError(field, path, reason, hint);
+  }
+  const hint =
+    name === undefined
+      ? `mount ${above} alone, or read-only: --mount ${above}:GUEST:ro`
+      : `mount ${above} itself, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
+  return new MountReplaceableError(field, path, reason, hint);
 }
 
 function mayReplace(above: MachineMount, mount: MachineMount): boolean {

@@ -30,7 +30,7 @@ export async function resolveRequest(
     ttlSeconds: settings.ttl_seconds,
   };
   const uri = backends.uriFor(backend.name, request.uri);
-  const surroundings = { forbidden: [context.state.root], others: mountHolders(context) };
+  const surroundings = { forbidden: [context.state.root], others: () => mountHolders(context) };
   return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
 }
 

@@ -74,7 +74,7 @@ describe("create refuses", () => {
         mounts,
         1,
         `cannot mount ${home}/p/${name}`,
-        `this sandbox may write to ${home}/p,`,
+        `its way leads through ${home}/p, where this sandbox may put links`,
       );
     }
     await host.run(["rm", "-r", `${home}/p`]);

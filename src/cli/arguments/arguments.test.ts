@@ -1,6 +1,8 @@
-import { resolve } from "node:path";
+import { mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { InvalidArgumentError } from "../../errors/index.ts";
 import { parseDuration } from "./duration.ts";
@@ -27,8 +29,15 @@ describe("durations", () => {
   });
 });
 
+const hostPathOf = (text: string): string => parseMount(`${text}:/workspace`).hostPath;
+
 describe("mounts", () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
   test("a relative host folder is taken from here, and is writable unless it says ro", () => {
+    vi.stubEnv("PWD", process.cwd());
     expect(parseMount("./src:/workspace")).toEqual({
       hostPath: resolve("src"),
       sandboxPath: "/workspace",
@@ -36,6 +45,21 @@ describe("mounts", () => {
     });
     expect(parseMount("/data:/data:ro").readOnly).toBe(true);
     expect(parseMount("/data:/data:rw").readOnly).toBe(false);
+  });
+
+  test("the links on the way are left to the daemon, those to the current folder, too", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "hv-pwd-"));
+    onTestFinished(async () => await rm(folder, { recursive: true }));
+    const link = join(folder, "link");
+    await symlink(process.cwd(), link);
+    vi.stubEnv("PWD", link);
+    expect(hostPathOf(".")).toBe(link);
+    expect(hostPathOf("./src/")).toBe(join(link, "src"));
+    expect(hostPathOf("../other")).toBe(`${link}/../other`);
+    for (const untrue of ["/", "relative", `${folder}/missing`]) {
+      vi.stubEnv("PWD", untrue);
+      expect(hostPathOf("./src")).toBe(resolve("src"));
+    }
   });
 
   test.each(["", "/data", "/data:", ":/data", "/data:relative", "/data:/data:rx", "/a:/b:ro:ro"])(

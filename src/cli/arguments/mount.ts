@@ -1,4 +1,5 @@
-import { resolve } from "node:path";
+import { statSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
 
 import { Option } from "commander";
 
@@ -18,7 +19,25 @@ export function parseMount(text: string, option = "mount"): Mount {
       ["./project:/workspace", "/data:/data:ro"],
     );
   }
-  return { hostPath: resolve(host), sandboxPath: guest, readOnly: access === "ro" };
+  return { hostPath: absoluteFolder(host), sandboxPath: guest, readOnly: access === "ro" };
+}
+
+/** With the links on its way, which a guest may have made: whether they may be followed is the daemon's decision. */
+function absoluteFolder(host: string): string {
+  const path = isAbsolute(host) ? host : `${currentFolder()}/${host}`;
+  // What is above a link's target is known to the kernel alone.
+  return path.split("/").includes("..") ? path : resolve(path);
+}
+
+/** As the shell tells how it came there; `process.cwd()` has followed the links. */
+function currentFolder(): string {
+  const told = process.env["PWD"] ?? "";
+  return isAbsolute(told) && isSameFolder(told, ".") ? told : process.cwd();
+}
+
+function isSameFolder(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
 }
 
 /** An option that repeats, each a mount. */

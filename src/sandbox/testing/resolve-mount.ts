@@ -7,7 +7,7 @@ const [hostPath = "", readOnly = ""] = process.argv.slice(2);
 try {
   await resolveMounts([{ hostPath, guestPath: "/data", readOnly: readOnly === "ro" }], {
     forbidden: [],
-    others: [],
+    others: () => [],
   });
   process.stdout.write(JSON.stringify({ ok: true }));
 } catch (error) {
