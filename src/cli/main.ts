@@ -29,7 +29,7 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   const [
     { renderError, exitCodeOf },
     { createStyle, usesColors },
-    { fromCommander, isHelpShown },
+    { fromCommander, fromCurrentFolder, isHelpShown },
     { CommandFailure },
   ] = await Promise.all([
     import("./output/errors.ts"),
@@ -41,7 +41,7 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   const ours = thrown instanceof CommandFailure ? thrown.error : thrown;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
   const verb = options.find((word) => !word.startsWith("-"));
-  const cause = fromCommander(ours, verb) ?? toHeyvmError(ours);
+  const cause = fromCommander(ours, verb) ?? fromCurrentFolder(ours) ?? toHeyvmError(ours);
   const interrupted = interruptedCode(cause);
   // Which of our calls was waiting is of no interest to whoever ended it.
   const error = interrupted === undefined ? cause : new HeyvmError("aborted", "interrupted", { cause });

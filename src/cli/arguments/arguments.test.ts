@@ -56,7 +56,9 @@ describe("mounts", () => {
     expect(hostPathOf(".")).toBe(link);
     expect(hostPathOf("./src/")).toBe(join(link, "src"));
     expect(hostPathOf("../other")).toBe(`${link}/../other`);
-    for (const untrue of ["/", "relative", `${folder}/missing`]) {
+    const unreadable = join(folder, "loop");
+    await symlink(unreadable, unreadable);
+    for (const untrue of ["/", "relative", `${folder}/missing`, unreadable]) {
       vi.stubEnv("PWD", untrue);
       expect(hostPathOf("./src")).toBe(resolve("src"));
     }

@@ -32,12 +32,17 @@ function absoluteFolder(host: string): string {
 /** As the shell tells how it came there; `process.cwd()` has followed the links. */
 function currentFolder(): string {
   const told = process.env["PWD"] ?? "";
-  return isAbsolute(told) && isSameFolder(told, ".") ? told : process.cwd();
+  return isAbsolute(told) && isHere(told) ? told : process.cwd();
 }
 
-function isSameFolder(one: string, other: string): boolean {
-  const [a, b] = [one, other].map((path) => statSync(path, { bigint: true, throwIfNoEntry: false }));
-  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
+function isHere(path: string): boolean {
+  try {
+    const [there, here] = [path, "."].map((folder) => statSync(folder, { bigint: true }));
+    return there?.dev === here?.dev && there?.ino === here?.ino;
+  } catch {
+    // After `su`, another user's folder that this one may not look at: not told by the shell that is in use.
+    return false;
+  }
 }
 
 /** An option that repeats, each a mount. */
