@@ -3,14 +3,14 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 
-import { errnoOf, HeyvmError } from "../errors/index.ts";
+import { errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
 import { writeFileAtomic } from "../config/atomic-file.ts";
 
 /** A request over TCP without the token, or from a foreign web page. */
 export class UnauthorizedError extends HeyvmError {
   constructor(message: string, tokenPath: string) {
     super("unauthorized", message, {
-      hint: `send the header "Authorization: Bearer $(cat ${tokenPath})"`,
+      hint: `send the header "Authorization: Bearer $(cat ${shellQuoted(tokenPath)})"`,
     });
   }
 }

@@ -7,4 +7,5 @@ export {
   InvalidArgumentError,
   toHeyvmError,
 } from "./heyvm-error.ts";
+export { shellQuoted } from "./shell-quoted.ts";
 export { errnoOf, messageOf } from "./thrown.ts";

@@ -1,5 +1,5 @@
 /** Each way in which getting an image fails, with what mends it. */
-import { HeyvmError, messageOf } from "../errors/index.ts";
+import { HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
 
 /** No name, file or URL answers to the reference. */
 export class ImageNotFoundError extends HeyvmError {
@@ -17,7 +17,7 @@ export class ImageInvalidError extends HeyvmError {
 
   constructor(path: string, reason: string, context: { hint?: string; cause?: unknown } = {}) {
     super("image_invalid", `${path} can't be used as an image: ${reason}`, {
-      hint: context.hint ?? `look at it: qemu-img info ${path}`,
+      hint: context.hint ?? `look at it: qemu-img info ${shellQuoted(path)}`,
       details: { path, reason },
       cause: context.cause,
     });
@@ -48,7 +48,7 @@ export class ImageNameTakenError extends HeyvmError {
 export class ImageIndexDamagedError extends HeyvmError {
   constructor(path: string, cause: unknown) {
     super("internal", `the index of images ${path} is damaged`, {
-      hint: `move it away; names given to images are then forgotten: mv ${path} ${path}.bad`,
+      hint: `move it away; names given to images are then forgotten: mv ${shellQuoted(path)} ${shellQuoted(`${path}.bad`)}`,
       details: { path },
       cause,
     });

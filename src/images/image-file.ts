@@ -3,7 +3,7 @@ import { constants, type BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
-import { errnoOf, messageOf } from "../errors/index.ts";
+import { errnoOf, messageOf, shellQuoted } from "../errors/index.ts";
 import { recogniseDisk } from "./disk-signatures.ts";
 import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { findQcow2Truncation } from "./qcow2-clusters.ts";
@@ -68,10 +68,10 @@ async function openForReading(path: string): Promise<Awaited<ReturnType<typeof o
   } catch (error) {
     const code = errnoOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") {
-      throw new ImageNotFoundError(path, "there is no such file", `ls -l ${dirname(path)}`);
+      throw new ImageNotFoundError(path, "there is no such file", `ls -l ${shellQuoted(dirname(path))}`);
     }
     if (code === "EACCES" || code === "EPERM") {
-      const hint = `let yourself read it, or copy it: chmod a+r ${path}`;
+      const hint = `let yourself read it, or copy it: chmod a+r ${shellQuoted(path)}`;
       throw new ImageInvalidError(path, "you may not read it", { cause: error, hint });
     }
     throw new ImageInvalidError(path, `it can't be opened: ${messageOf(error)}`, { cause: error });

@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { formatSize } from "../config/size.ts";
 import { tryLockForProcess } from "../config/process-lock.ts";
 import { findInCatalogue } from "./catalogue.ts";
+import { shellQuoted } from "../errors/index.ts";
 import { ImageInUseError, ImageNotFoundError } from "./errors.ts";
 import { findAll, findFirst } from "./folders.ts";
 import { hashFile } from "./hash-file.ts";
@@ -165,6 +166,6 @@ function pathRemoval(index: ImageIndex, reference: string, path: string): Remova
   const record = index.files.find((file) => file.path === path && file.download !== undefined);
   if (record !== undefined) return { paths: [path], name: undefined, keys: [] };
   const name = index.names.find(({ source }) => source === path)?.name;
-  const hint = name === undefined ? `remove it yourself: rm ${path}` : `heyvm images rm ${name}`;
+  const hint = name === undefined ? `remove it yourself: rm ${shellQuoted(path)}` : `heyvm images rm ${name}`;
   throw new ImageNotFoundError(reference, "heyvm did not download it", hint);
 }

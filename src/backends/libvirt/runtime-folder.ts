@@ -3,7 +3,7 @@ import { lstat, mkdir } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 
-import { HeyvmError } from "../../errors/index.ts";
+import { HeyvmError, shellQuoted } from "../../errors/index.ts";
 
 /** Short, because a socket's path ends at 108 bytes. */
 export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -15,7 +15,7 @@ export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
 export class RuntimeFolderError extends HeyvmError {
   constructor(folder: string, why: string) {
     super("permission_denied", `${folder} cannot hold sockets: ${why}`, {
-      hint: `remove it, or set XDG_RUNTIME_DIR to a folder of your own: ls -ld ${folder}`,
+      hint: `remove it, or set XDG_RUNTIME_DIR to a folder of your own: ls -ld ${shellQuoted(folder)}`,
     });
   }
 }

@@ -1,7 +1,7 @@
 /** The folders where images are looked for: searchable, and the last one writable. */
 import { constants, stat } from "node:fs/promises";
 
-import { errnoOf } from "../../../errors/index.ts";
+import { errnoOf, shellQuoted } from "../../../errors/index.ts";
 import type { DoctorCheck } from "../../backend.ts";
 import { existingParent, opens } from "./opens.ts";
 
@@ -58,8 +58,4 @@ async function statProblem(path: string): Promise<string | undefined> {
     () => undefined,
     (error: unknown) => errnoOf(error) ?? "ENOENT",
   );
-}
-
-function shellQuoted(path: string): string {
-  return /^[\w./+-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
 }
