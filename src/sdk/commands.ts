@@ -131,6 +131,7 @@ export async function spawnCommand(
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });
+  socket.resume();
 
   sendText(execInit(command, args, options));
   const pid = await started.promise;

@@ -39,6 +39,7 @@ export async function* followLogs(
     over = true;
     wake?.();
   });
+  socket.resume();
   try {
     for (;;) {
       while (waiting.length > 0) {

@@ -96,6 +96,7 @@ export async function openShell(
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });
+  socket.resume();
 
   sendText({ type: "init", cols, rows, ...rest });
   await ready.promise;

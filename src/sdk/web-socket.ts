@@ -13,7 +13,10 @@ import { bearer, unreachable } from "./transport.ts";
 const maxPayloadBytes = 4 * 1_048_576;
 const openTimeoutMs = 30_000;
 
-/** Resolves with the open socket. Throws the daemon's reason when it refuses the upgrade. */
+/**
+ * Resolves with the open socket, which is paused: what comes with the answer would find no listener yet. Who has attached
+ * theirs calls `resume`. Throws the daemon's reason when it refuses the upgrade.
+ */
 export async function openWebSocket(
   endpoint: Endpoint,
   path: string,
@@ -34,7 +37,10 @@ export async function openWebSocket(
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     await new Promise<void>((resolve, reject) => {
-      socket.once("open", resolve);
+      socket.once("open", () => {
+        socket.pause();
+        resolve();
+      });
       socket.once("error", (error) =>
         reject(signal.aborted ? deadline.error() : unreachable(endpoint, error)),
       );

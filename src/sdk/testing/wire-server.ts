@@ -24,9 +24,12 @@ export async function startWireServer(handlers: WireHandlers): Promise<WireServe
   const { webSocket } = handlers;
   const sockets = new WebSocketServer({ noServer: true });
   if (webSocket !== undefined) {
-    server.on("upgrade", (request, socket, head) =>
-      sockets.handleUpgrade(request, socket, head, (opened) => webSocket(opened, request)),
-    );
+    server.on("upgrade", (request, socket, head) => {
+      // What is said at once arrives with the answer, as it does at a client that is slow.
+      socket.cork();
+      sockets.handleUpgrade(request, socket, head, (opened) => webSocket(opened, request));
+      setImmediate(() => socket.uncork());
+    });
   }
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   return {
