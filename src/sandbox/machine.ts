@@ -21,7 +21,7 @@ export function machineSpecOf({ id, spec }: SandboxRecord): MachineSpec {
     cpus: spec.cpus,
     memoryBytes: spec.memoryBytes,
     diskBytes: spec.diskBytes,
-    mounts: spec.mounts,
+    mounts: spec.mounts.map(({ hostPath, guestPath, readOnly }) => ({ hostPath, guestPath, readOnly })),
     network: spec.network,
   };
 }

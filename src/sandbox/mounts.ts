@@ -4,7 +4,7 @@ import { access, realpath, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 
 import type { MachineMount } from "../backends/backend.ts";
-import { errnoOf, HeyvmError, InvalidArgumentError, messageOf } from "../errors/index.ts";
+import { errnoOf, HeyvmError, InvalidArgumentError, messageOf, shellQuoted } from "../errors/index.ts";
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
 import { checkWay, isInside, mountField, type MountHolder } from "./replaceable-mounts.ts";
 
@@ -30,7 +30,7 @@ export class MountDeniedError extends HeyvmError {
     super("permission_denied", `cannot mount ${path}: this user may not ${wanted} it`, {
       cause,
       details: { field, path },
-      hint: wanted === "write" ? "mount it read-only: --mount HOST:GUEST:ro" : `ls -ld ${path}`,
+      hint: wanted === "write" ? "mount it read-only: --mount HOST:GUEST:ro" : `ls -ld ${shellQuoted(path)}`,
     });
   }
 }
@@ -64,9 +64,9 @@ export async function resolveMounts(
     }
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
-  for (const [index, { hostPath }] of mounts.entries()) {
-    const path = requests[index]?.hostPath ?? hostPath;
-    await checkWay(mountField(index), path, hostPath, mounts, others);
+  for (const [index, { hostPath: resolved }] of mounts.entries()) {
+    const path = requests[index]?.hostPath ?? resolved;
+    await checkWay({ field: mountField(index), path, resolved }, mounts, others);
   }
   return { mounts, warnings };
 }
@@ -122,7 +122,7 @@ async function existingFolder(field: string, path: string): Promise<string> {
     throw new InvalidArgumentError(
       field,
       missing ? `mount source ${path} does not exist` : `cannot mount ${path}: ${messageOf(error)}`,
-      { cause: error, hint: missing ? `mkdir -p ${path}` : undefined },
+      { cause: error, hint: missing ? `mkdir -p ${shellQuoted(path)}` : undefined },
     );
   }
   throw new InvalidArgumentError(field, `mount source ${path} is not a folder`, {

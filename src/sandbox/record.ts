@@ -29,7 +29,15 @@ const specSchema = z.object({
   cpus: z.number(),
   memoryBytes: z.number(),
   diskBytes: z.number().optional(),
-  mounts: z.array(z.object({ hostPath: z.string(), guestPath: z.string(), readOnly: z.boolean() })),
+  mounts: z.array(
+    z.object({
+      hostPath: z.string(),
+      guestPath: z.string(),
+      readOnly: z.boolean(),
+      /** Which folder that was at the last start: `folderIdentity`; absent before the first. */
+      folder: z.string().optional(),
+    }),
+  ),
   network: z.boolean(),
   ttlSeconds: z.number().nullable(),
   startCommand: z.string().optional(),

@@ -20,6 +20,8 @@ export interface LiveSandbox {
   readonly damaged: boolean;
   /** Waits in the warm pool: nobody sees it, and its names are free. */
   warm: boolean;
+  /** A start is under way: its record says `stopped` until its guest is set up. */
+  starting: boolean;
   /** Ends a create that is under way, which then undoes itself. */
   creating: AbortController | undefined;
   /** Host ports that lead into the guest while it runs. */
@@ -74,6 +76,11 @@ export class NameTakenError extends HeyvmError {
   }
 }
 
+/** Whether its guest may be at work, now or in a moment. */
+export function mayRun(sandbox: LiveSandbox): boolean {
+  return sandbox.starting || statusOf(sandbox) !== "stopped";
+}
+
 /** The status that users see. */
 export function statusOf(sandbox: LiveSandbox): SandboxStatus {
   return sandbox.unreachable === undefined ? sandbox.record.status : "unknown";
@@ -124,6 +131,7 @@ export function createSandboxRegistry(): SandboxRegistry {
         notices: [],
         damaged,
         warm,
+        starting: false,
         creating: undefined,
         ports: undefined,
         cpuSample: undefined,

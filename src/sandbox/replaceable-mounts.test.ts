@@ -63,7 +63,7 @@ async function way(
   own: ReturnType<typeof rw>[],
   others: ReturnType<typeof other>,
 ): Promise<void> {
-  await checkWay("mounts[0].host_path", path, await realpath(path), own, () => others);
+  await checkWay({ field: "mounts[0].host_path", path, resolved: await realpath(path) }, own, () => others);
 }
 
 describe("the way to a mount", () => {

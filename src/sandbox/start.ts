@@ -3,6 +3,7 @@ import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpGuest } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
+import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
@@ -33,6 +34,22 @@ export async function startMachine(
   sandbox: LiveSandbox,
   progress: Progress,
 ): Promise<void> {
+  // At once: who starts at the same time has to see it.
+  sandbox.starting = true;
+  try {
+    await checkMountsAgain(context, sandbox);
+    for (const warning of await recordFolders(context, sandbox)) progress.onWarning(warning);
+    await startChecked(context, sandbox, progress);
+  } finally {
+    sandbox.starting = false;
+  }
+}
+
+async function startChecked(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  progress: Progress,
+): Promise<void> {
   const { id } = sandbox.record;
   const backend = await backendOf(context, sandbox);
   try {
@@ -52,13 +69,16 @@ export async function startMachine(
     });
   } catch (error) {
     await disconnect(sandbox);
-    await backend.stop(id, AbortSignal.timeout(stopTimeoutMs)).catch((cause: unknown) => {
-      context.log.error(
-        { id, reason: messageOf(cause) },
-        "a machine whose start failed could not be stopped",
-      );
-    });
-    await change(context, sandbox, { status: "stopped", startedAtMs: null });
+    const reason = await backend
+      .stop(id, AbortSignal.timeout(stopTimeoutMs))
+      .then(() => undefined, messageOf);
+    if (reason === undefined) {
+      await change(context, sandbox, { status: "stopped", startedAtMs: null });
+    } else {
+      context.log.error({ id, reason }, "a machine whose start failed could not be stopped");
+      const errorMessage = `its start failed, and its machine could not be stopped: ${reason}`;
+      await change(context, sandbox, { status: "failed", startedAtMs: null, errorMessage });
+    }
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import type { Backend } from "../backends/backend.ts";
 import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
+import { checkMountsAgain } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { startMachine } from "./start.ts";
@@ -59,6 +60,8 @@ export async function restartSandbox(
     async () => {
       needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
+        // One that cannot start had better go on.
+        await checkMountsAgain(context, sandbox);
         await stopMachine(context, sandbox, graceMs ?? defaultGraceMs);
       }
       await startMachine(context, sandbox, whole);

@@ -4,7 +4,7 @@ import type { SandboxContext } from "./context.ts";
 import { newSandboxId } from "./ids.ts";
 import { checkName, checkSlug, slugOf } from "./names.ts";
 import type { SandboxSpec } from "./record.ts";
-import type { NameReservation } from "./registry.ts";
+import { mayRun, type NameReservation } from "./registry.ts";
 import type { MountHolder } from "./replaceable-mounts.ts";
 import { type CreateRequest, resolveSpec } from "./spec.ts";
 
@@ -34,9 +34,15 @@ export async function resolveRequest(
   return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
 }
 
-/** Every sandbox, whatever its state: it may be started again. */
+/** Every sandbox, whatever its state: it may be started again. What one that is off had open may be another folder by now. */
 export function mountHolders({ registry }: SandboxContext): MountHolder[] {
-  return registry.all().map(({ record }) => record.spec);
+  return registry.all().map((sandbox) => {
+    const { name, mounts } = sandbox.record.spec;
+    return {
+      name,
+      mounts: mayRun(sandbox) ? mounts : mounts.map((mount) => ({ ...mount, folder: undefined })),
+    };
+  });
 }
 
 /** The id of a sandbox to be. */

@@ -1,5 +1,5 @@
 /** What can go wrong between heyvm and libvirt, each cause with its remedy. */
-import { DiskFullError, HeyvmError } from "../../errors/index.ts";
+import { DiskFullError, HeyvmError, messageOf, shellQuoted } from "../../errors/index.ts";
 
 /** No libvirt daemon answers at the URI. */
 export class LibvirtUnreachableError extends HeyvmError {
@@ -91,24 +91,46 @@ export class MountUnreachableError extends HeyvmError {
       "permission_denied",
       `${hostPath} cannot be mounted: QEMU runs as user ${uid} here and may not enter ${blockedAt}`,
       {
-        hint: `sudo setfacl -m u:${uid}:rx ${blockedAt}, or use qemu:///session, where QEMU runs as you`,
+        hint: `sudo setfacl -m u:${uid}:rx ${shellQuoted(blockedAt)}, or use qemu:///session, where QEMU runs as you`,
         details: { host_path: hostPath, blocked_at: blockedAt },
       },
     );
   }
 }
 
-/** A folder that is another one now than when it was checked: a guest may have put a link in its place. */
+/** A link where a folder was when it was checked: a guest may have put it there. */
 export class MountMovedError extends HeyvmError {
   constructor(hostPath: string, now: string) {
     super(
       "permission_denied",
-      `${hostPath} cannot be mounted: it was a folder when it was checked, and is ${now} now`,
+      `${hostPath} cannot be mounted: it was a folder when it was checked, and leads to ${now} now`,
       {
-        hint: `ls -ld ${hostPath}; a guest that may write to the folder above can replace it`,
+        hint: `see who made the link, and put the folder back: namei -l ${shellQuoted(hostPath)}`,
         details: { host_path: hostPath },
       },
     );
+  }
+}
+
+/** No folder where one was when it was checked. */
+export class MountGoneError extends HeyvmError {
+  constructor(hostPath: string, cause?: unknown) {
+    super("path_not_found", `${hostPath} cannot be mounted: the folder that it was is gone`, {
+      cause,
+      hint: `put it back, or an empty one: mkdir -p ${shellQuoted(hostPath)}`,
+      details: { host_path: hostPath },
+    });
+  }
+}
+
+/** A folder that cannot even be looked at any more. */
+export class MountUnreadableError extends HeyvmError {
+  constructor(hostPath: string, cause: unknown) {
+    super("permission_denied", `${hostPath} cannot be mounted: ${messageOf(cause)}`, {
+      cause,
+      hint: `see what stands in the way: namei -l ${shellQuoted(hostPath)}`,
+      details: { host_path: hostPath },
+    });
   }
 }
 
@@ -126,10 +148,6 @@ export function libvirtFailure(what: string, cause: unknown, place = "the storag
     );
   }
   return new LibvirtFailedError(what, cause);
-}
-
-function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
 function mebibytes(bytes: number): number {

@@ -1,12 +1,18 @@
 /** What a sandbox's machine is defined as, and what can be known to be impossible before. */
-import { realpath } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 
-import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
+import { errnoOf, HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import type { Image } from "../../images/image.ts";
 import type { GuestMount, MachineSpec, StartedMachine } from "../backend.ts";
 import { chooseAcceleration } from "./acceleration.ts";
 import { buildDomainXml, type DomainShape } from "./domain-xml.ts";
-import { HostMemoryError, MountMovedError, MountUnreachableError } from "./errors.ts";
+import {
+  HostMemoryError,
+  MountGoneError,
+  MountMovedError,
+  MountUnreachableError,
+  MountUnreadableError,
+} from "./errors.ts";
 import { blockedAt } from "./file-access.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineNames, uuidFor } from "./names.ts";
@@ -127,6 +133,8 @@ export async function checkHost(host: LibvirtHost, spec: MachineSpec, signal: Ab
         `libvirt cannot mount a folder with a control character in its name: ${JSON.stringify(hostPath)}`,
       );
     }
+    // Before anybody is told to open it to QEMU's user.
+    await checkUnmoved(hostPath);
     if (qemuAccount === undefined) continue;
     const blocked = await blockedAt(hostPath, qemuAccount);
     if (blocked !== undefined) throw new MountUnreachableError(hostPath, blocked, qemuAccount.uid);
@@ -135,8 +143,15 @@ export async function checkHost(host: LibvirtHost, spec: MachineSpec, signal: Ab
 
 /** QEMU follows a link at the mount's root. */
 async function checkUnmoved(hostPath: string): Promise<void> {
-  const found = await realpath(hostPath).catch(() => undefined);
-  if (found !== hostPath) throw new MountMovedError(hostPath, found ?? "gone");
+  try {
+    const found = await realpath(hostPath);
+    if (found !== hostPath) throw new MountMovedError(hostPath, found);
+    if (!(await stat(found)).isDirectory()) throw new MountGoneError(hostPath);
+  } catch (error) {
+    if (error instanceof HeyvmError) throw error;
+    const isGone = ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
+    throw isGone ? new MountGoneError(hostPath, error) : new MountUnreadableError(hostPath, error);
+  }
 }
 
 /** The image that every machine here needs. */

@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, rm, rmdir, symlink } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, onTestFinished, test } from "vitest";
 
 import type { MachineSpec } from "../backend.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
@@ -145,7 +145,12 @@ test("a folder that QEMU's own user cannot reach is refused with the place and t
   await expect(create).rejects.toMatchObject({ code: "permission_denied", details: { blocked_at: folder } });
 });
 
-test("a folder that was replaced by a link since it was checked is not mounted", async () => {
+test.each<[string, (path: string) => Promise<unknown>, string, string]>([
+  ["a link", async (path) => await symlink("/", path), "permission_denied", "leads to / now"],
+  ["a loop of links", async (path) => await symlink(path, path), "permission_denied", "ELOOP"],
+  ["a file", async (path) => await writeFile(path, ""), "path_not_found", "is gone"],
+  ["nothing", async () => {}, "path_not_found", "is gone"],
+])("a folder that is %s since it was checked is not mounted", async (_what, replace, code, reason) => {
   const dependencies = setUp(createMemoryHost());
   const hostPath = join(folder, "project");
   await mkdir(hostPath);
@@ -153,8 +158,9 @@ test("a folder that was replaced by a link since it was checked is not mounted",
   await createMachine(dependencies, withMount, context);
   await stopMachine(dependencies, spec.id, signal);
   await rmdir(hostPath);
-  await symlink("/", hostPath);
-  const refused = { code: "permission_denied", message: expect.stringContaining("is / now") };
+  await replace(hostPath);
+  onTestFinished(async () => await rm(hostPath, { force: true }));
+  const refused = { code, message: expect.stringContaining(reason), details: { host_path: hostPath } };
   await expect(startMachine(dependencies, withMount, context)).rejects.toMatchObject(refused);
   expect(dependencies.host.machines.get("heyvm-sb-0000000a")?.state).toBe("off");
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { pressCtrlC } from "../../fixtures/press-ctrl-c.ts";
 import { expectFailure, inGuest, type Subject, succeed } from "./subject.ts";
 
-/** What happens to a sandbox as a whole. Leaves it running. */
+/** What happens to a sandbox as a whole; it has the mounts of `mountSuite`. Leaves it running. */
 export function lifecycleSuite(subject: () => Subject): void {
   const status = async (): Promise<unknown> => {
     const { host, box } = subject();
@@ -35,6 +35,15 @@ export function lifecycleSuite(subject: () => Subject): void {
       await expectFailure(host, ["exec", box, "--", "true"], 125, "stopped", "heyvm start");
       expect(await succeed(host, "list")).not.toContain(box);
       expect(await succeed(host, "list", "--all")).toContain(box);
+    });
+
+    test("does not start while a link stands in the place of a folder that it has mounted", async () => {
+      const { host, box } = subject();
+      const data = `${host.paths.home}/data`;
+      await host.run(["sh", "-ec", `mv ${data} ${data}.aside; ln -s /etc ${data}`]);
+      await expectFailure(host, ["start", box], 1, `${data} cannot be mounted`, "leads to /etc now");
+      await host.run(["sh", "-ec", `rm ${data}; mv ${data}.aside ${data}`]);
+      expect(await status()).toBe("stopped");
     });
 
     test("whose start gets a Ctrl-C stays stopped", async () => {

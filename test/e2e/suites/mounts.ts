@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
-import { inGuest, type Subject } from "./subject.ts";
+import { expectFailure, inGuest, type Subject } from "./subject.ts";
 
 /** Makes the folders that `mountArguments` mounts. */
 export async function makeMountedFolders({ host }: Pick<Subject, "host">): Promise<string[]> {
@@ -55,6 +55,17 @@ export function mountSuite(subject: () => Subject): void {
       const script =
         "cd /workspace/project; cat out ../secret ../../secret 2>/dev/null; ln -s /etc/hostname in; cat in";
       expect(await inGuest(subject(), script)).toBe(`${subject().box}\n`);
+    });
+
+    test("does not lead a later sandbox through what the guest has put into it", async () => {
+      const { host } = subject();
+      const { home } = host.paths;
+      await inGuest(subject(), "cd /workspace/project; mkdir -p below; ln -sfn /etc link");
+      for (const name of ["below", "link"]) {
+        const mount = `${home}/project/${name}:/mnt:ro`;
+        const reason = `its way leads through ${home}/project`;
+        await expectFailure(host, ["create", "--image", "debian:12", "--mount", mount], 1, reason);
+      }
     });
   });
 }

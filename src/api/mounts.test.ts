@@ -1,0 +1,126 @@
+import { mkdir, mkdtemp, realpath, rename, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+
+import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+
+let folder: string;
+let state: Awaited<ReturnType<typeof createTestState>>;
+let api: TestDaemon;
+
+beforeAll(async () => {
+  state = await createTestState();
+  api = await startTestDaemon(state.folder);
+  folder = await realpath(await mkdtemp(join(tmpdir(), "hv-mounts-")));
+});
+afterAll(async () => {
+  await api[Symbol.asyncDispose]();
+  await state[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  for (const { id } of (await api.call("GET", "/sandboxes?all=true")).json) {
+    await api.call("DELETE", `/sandboxes/${id}`);
+  }
+  await rm(folder, { recursive: true, force: true });
+  for (const name of ["work/data", "other/data"]) await mkdir(join(folder, name), { recursive: true });
+});
+
+type Answer = Awaited<ReturnType<TestDaemon["call"]>>;
+
+async function create(name: string, path: string, access: "ro" | "rw"): Promise<Answer> {
+  const mount = { host_path: join(folder, path), sandbox_path: "/mnt", read_only: access === "ro" };
+  return await api.call("POST", "/sandboxes", { name, mounts: [mount] });
+}
+
+async function verb(name: string, verb: "start" | "stop" | "restart"): Promise<Answer> {
+  const body = verb !== "start" ? { grace_seconds: 0 } : undefined;
+  return await api.call("POST", `/sandboxes/${name}/${verb}`, body, { accept: "application/x-ndjson" });
+}
+
+test("of two creates at once, of which one's guest could replace the other's mount by a link, one wins", async () => {
+  const answers = await Promise.all([create("above", "work", "rw"), create("below", "work/data", "rw")]);
+  const [loser, ...others] = answers.filter(({ status }) => status !== 201);
+  expect(others).toHaveLength(0);
+  expect(loser).toMatchObject({
+    status: 403,
+    json: {
+      code: "permission_denied",
+      detail: expect.stringMatching(/put (links|a link in its place)$/),
+    },
+  });
+  expect((await api.call("GET", "/sandboxes")).json).toHaveLength(1);
+});
+
+test("a folder that was renamed is still where its guest may put links", async () => {
+  expect(await create("writer", "work", "rw")).toMatchObject({ status: 201 });
+  await rename(join(folder, "work"), join(folder, "renamed"));
+  expect(await create("reader", "renamed/data", "ro")).toMatchObject({
+    status: 403,
+    json: { detail: expect.stringContaining('where sandbox "writer" may put links') },
+  });
+});
+
+test("a folder that a sandbox that is off once had is free", async () => {
+  expect(await create("writer", "work", "rw")).toMatchObject({ status: 201 });
+  await verb("writer", "stop");
+  await rename(join(folder, "work"), join(folder, "renamed"));
+  expect(await create("reader", "renamed/data", "ro")).toMatchObject({ status: 201 });
+});
+
+/** `reader` is off, and what it mounts lies in the folder of `writer`, which runs. */
+async function laidBelow(): Promise<void> {
+  expect(await create("reader", "work/data", "ro")).toMatchObject({ status: 201 });
+  await verb("reader", "stop");
+  expect(await create("writer", "other", "rw")).toMatchObject({ status: 201 });
+  await rename(join(folder, "work"), join(folder, "other/work"));
+  await symlink("other/work", join(folder, "work"));
+}
+
+test("a sandbox does not start while another one's guest may put links on the way to its mount", async () => {
+  await laidBelow();
+  expect((await verb("reader", "start")).json).toMatchObject({
+    code: "permission_denied",
+    detail: `cannot mount ${folder}/work/data: its way leads through ${folder}/other, where sandbox "writer" may put links`,
+    hint: 'stop that sandbox first, or remove it: heyvm stop "writer"',
+  });
+  expect((await api.call("GET", "/sandboxes/reader")).json).toMatchObject({ status: "stopped" });
+
+  await verb("writer", "stop");
+  expect((await verb("reader", "start")).json).toMatchObject({ status: "running" });
+  // Now it is the other one's turn; the folder of one that runs is open, whatever is put in its place.
+  expect((await verb("writer", "start")).json).toMatchObject({ status: "running" });
+  // And one that could not start again goes on.
+  expect((await verb("reader", "restart")).json).toMatchObject({ code: "permission_denied" });
+  expect((await api.call("GET", "/sandboxes/reader")).json).toMatchObject({ status: "running" });
+});
+
+test("of two starts at once, of which one's guest could put links on the other's way, one at most succeeds", async () => {
+  await laidBelow();
+  await verb("writer", "stop");
+  const answers = await Promise.all([verb("writer", "start"), verb("reader", "start")]);
+  expect(answers.filter(({ json }) => json.status === "running").length).toBeLessThan(2);
+  expect(answers.map(({ json }) => json.code)).toContain("permission_denied");
+});
+
+/** What it tells. */
+async function restart(name: string): Promise<string> {
+  await verb(name, "stop");
+  return (await verb(name, "start")).text;
+}
+
+test("a folder that was made anew is told of", async () => {
+  expect(await create("box", "work", "rw")).toMatchObject({ status: 201 });
+  const warning = `${folder}/work is another folder than before: the sandbox sees the one that is there now`;
+  expect(await restart("box")).not.toContain(warning);
+  // The old one stays, or the new one could get its inode.
+  await rename(join(folder, "work"), join(folder, "old"));
+  await mkdir(join(folder, "work"));
+  expect(await restart("box")).toContain(warning);
+  const { warnings } = (await api.call("GET", "/sandboxes/box")).json;
+  expect(warnings).toContain(warning);
+  await restart("box");
+  expect((await api.call("GET", "/sandboxes/box")).json.warnings).toEqual(warnings);
+});
