@@ -43,6 +43,7 @@ PROTOCOL = 1
 HOST_MAGIC = b"\x00\xffHEYVM-HOST\r\n\x1a\n"
 AGENT_MAGIC = b"\x00\xffHEYVM-AGNT\r\n\x1a\n"
 PREAMBLE = struct.Struct(">16s16sII")  # magic, nonce, length and CRC-32 of the JSON that follows
+ANNOUNCEMENT = PREAMBLE.pack(AGENT_MAGIC, bytes(16), 0, 0)  # whoever believes to have a session: it is gone
 MAX_HELLO = 16384
 
 HEADER = struct.Struct(">IIBBHIi")  # token, number, kind, channel, 0, stream, payload length
@@ -279,6 +280,7 @@ class DevicePort:
         self.loop = loop
         self.path = path
         self.fd = -1
+        self.is_first = True
 
     def start(self, link):
         self.link = link
@@ -291,7 +293,9 @@ class DevicePort:
             self.loop.after(0.1, self.try_open)  # the device is not there yet, or was unplugged
             return
         self.loop.watch(self.fd, EDGE, lambda _events: self.link.wake())
-        self.link.connected(self.fd, self.fd)
+        # The host may have a session with an agent that died: of that, the port tells it nothing.
+        self.link.connected(self.fd, self.fd, ANNOUNCEMENT if self.is_first else None)
+        self.is_first = False
 
     def hung_up(self):
         """The host has gone: the descriptor stays, the driver will tell when it is back."""
@@ -487,12 +491,15 @@ class Link:
 
     # Receiving
 
-    def connected(self, in_fd, out_fd):
+    def connected(self, in_fd, out_fd, announcement=None):
         self.in_fd = in_fd
         self.out_fd = out_fd
         self.lose_sync()
         self.start = self.end = 0
+        if announcement is not None:
+            self.writing = memoryview(announcement)  # the answer to a hello that is there already takes its place
         self.wake()
+        self.flush()
 
     def wake(self):
         """The port may be readable or writable."""

@@ -1,4 +1,4 @@
-import { GuestMisbehavedError } from "./errors.ts";
+import { GuestMisbehavedError, SessionLostError } from "./errors.ts";
 import {
   agentMagic,
   headerBytes,
@@ -42,6 +42,9 @@ export function encodeFrame(token: number, number: number, frame: Frame): Buffer
   return Buffer.concat([encodeHeader(token, number, frame), frame.payload, trailer]);
 }
 
+/** What an agent says when it starts: in place of the host's nonce, zeros. */
+const announcement = Buffer.concat([agentMagic, Buffer.alloc(nonceBytes)]);
+
 /** Splits a byte stream into frames, holding at most one frame and one chunk. */
 export class FrameParser {
   readonly #token: number;
@@ -54,7 +57,7 @@ export class FrameParser {
     this.#greeting = Buffer.concat([agentMagic, nonce]);
   }
 
-  /** The frames that `chunk` completes. Throws `guest_misbehaved` for what cannot be a frame. */
+  /** The frames that `chunk` completes. Throws `guest_misbehaved` for what cannot be a frame, `SessionLostError` for a new agent. */
   *parse(chunk: Buffer): Generator<NumberedFrame> {
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     this.#rest = Buffer.alloc(0);
@@ -90,8 +93,12 @@ export class FrameParser {
   }
 
   #greetingBytes(bytes: Buffer): number | undefined {
-    const known = Math.min(bytes.length, agentMagic.length + nonceBytes);
-    if (!bytes.subarray(0, known).equals(this.#greeting.subarray(0, known))) {
+    const known = Math.min(bytes.length, announcement.length);
+    const isAnnouncement = bytes.subarray(0, known).equals(announcement.subarray(0, known));
+    if (isAnnouncement && known === announcement.length) {
+      throw new SessionLostError("the agent has been started anew");
+    }
+    if (!isAnnouncement && !bytes.subarray(0, known).equals(this.#greeting.subarray(0, known))) {
       throw new GuestMisbehavedError("it sent bytes that are no frame");
     }
     if (bytes.length < preambleBytes) return undefined;
