@@ -29,6 +29,7 @@ export default defineConfig({
   test: {
     globalSetup: ["test/run-census.ts"],
     maxWorkers: "100%",
+    teardownTimeout: 120_000,
     sequence: { sequencer: LongestFirst },
     projects: [
       {
@@ -36,8 +37,8 @@ export default defineConfig({
           name: "unit",
           include: ["src/**/*.test.ts", "test/*.test.ts", "test/fixtures/*.test.ts", "script/*.test.ts"],
           expect: patience,
-          testTimeout: 90_000,
-          hookTimeout: 90_000,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
         },
       },
       {

@@ -10,7 +10,8 @@ import { leftoversIn } from "./run-census.ts";
 test("files and processes that a run leaves are told, whoever their parent is; others are not", async () => {
   const place = await mkdtemp(join(tmpdir(), "hv-"));
   // Its parent leaves at once, as a daemon's does.
-  const script = "sleep 4321 >/dev/null 2>&1 & echo $!";
+  const hasBegun = "until grep -q ^sleep /proc/$!/cmdline; do sleep 0.05; done";
+  const script = `sleep 4321 >/dev/null 2>&1 & ${hasBegun}; echo $!`;
   const start = async (env: NodeJS.ProcessEnv): Promise<number> => {
     const shell = spawn("sh", ["-c", script], { env: { PATH: process.env["PATH"], ...env } });
     const [pid] = await once(shell.stdout, "data");

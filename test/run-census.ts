@@ -14,8 +14,8 @@ import { hasEndedWithin, knowledgeOf, mentions, runningProcesses } from "./fixtu
 
 /** Caches of the tools that run TypeScript. */
 const caches = /^(tsx-\d+|node-compile-cache)$/;
-/** What was told to end may still be at it. Vitest itself gives a tear-down ten seconds. */
-const graceMs = 5_000;
+/** What was told to end may still be at it. Vitest gives the tear-down more (`teardownTimeout`). */
+const graceMs = 60_000;
 
 let folder: string | undefined;
 

@@ -120,7 +120,7 @@ describe("exec", () => {
       const env = { HEYVM_MARK: agent.folder };
       const done = await runCommand(session, { argv: ["sh", "-c", script], env, timeoutMs });
       expect(done).toMatchObject({ timedOut: true, signal: "SIGKILL" });
-      expect(await processesWith(mark)).toEqual([]);
+      await expect.poll(() => processesWith(mark)).toEqual([]);
       printed = done.stdout;
     }
     expect(printed).toBe("before\n");
@@ -148,7 +148,7 @@ describe("exec", () => {
     await once(command.stdout, "data");
     command.kill("SIGTERM");
     expect(await command.exit).toMatchObject({ signal: "SIGTERM" });
-    expect(await processesWith(`HEYVM_MARK=${agent.folder}`)).toEqual([]);
+    await expect.poll(() => processesWith(`HEYVM_MARK=${agent.folder}`)).toEqual([]);
   });
 
   test("cancelled by its signal is killed in the guest", async () => {

@@ -179,7 +179,7 @@ describe("a host that sends", () => {
       Buffer.alloc(5_000_000, hostMagic),
     ];
     for (const piece of pieces) {
-      const socket = await agent.open(AbortSignal.timeout(5000));
+      const socket = await agent.open(AbortSignal.timeout(60_000));
       socket.on("error", () => {});
       await new Promise<void>((resolve) => socket.write(piece, () => resolve()));
       const host = await rawHost(socket); // on the same pipe, behind the garbage
@@ -207,7 +207,7 @@ describe("a host that sends", () => {
 
 async function attach(agent: LocalAgent): Promise<RawHost> {
   await expectHealthy(agent); // it is up
-  const socket = await agent.open(AbortSignal.timeout(5000));
+  const socket = await agent.open(AbortSignal.timeout(60_000));
   socket.on("error", () => {});
   return rawHost(socket);
 }

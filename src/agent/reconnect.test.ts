@@ -31,7 +31,7 @@ describe("a session over a pipe that breaks", () => {
       const socket = await connectSocket(agent.socketPath, signal);
       return cutPipe(socket, breaks[opened++] ?? whole, () => socket.destroy());
     };
-    await using session = await connectAgent(open, { timeoutMs: 10_000 });
+    await using session = await connectAgent(open, { timeoutMs: 60_000 });
     await exchange(session, join(agent.folder, "up"));
     expect(opened).toBeGreaterThan(8);
   });
@@ -48,7 +48,7 @@ describe("a session over a pipe that breaks", () => {
       return cutPipe(below, breaks[opened++] ?? whole, () => below.resume());
     };
     {
-      await using session = await connectAgent(open, { timeoutMs: 10_000 });
+      await using session = await connectAgent(open, { timeoutMs: 60_000 });
       await exchange(session, join(agent.folder, "up"));
       expect(opened).toBeGreaterThan(4);
     }
@@ -63,7 +63,7 @@ describe("a session over a pipe that breaks", () => {
       pipes.push(socket);
       return socket;
     };
-    await using session = await connectAgent(open, { timeoutMs: 10_000 });
+    await using session = await connectAgent(open, { timeoutMs: 60_000 });
     const command = await session.exec({
       argv: ["sh", "-c", "echo one; read x; echo two $x; read x; echo three $x"],
     });
@@ -75,7 +75,8 @@ describe("a session over a pipe that breaks", () => {
     command.stdin.write("b\n");
     expect(await readText(command.stdout)).toBe("three b\n");
     expect(await command.exit).toMatchObject({ code: 0 });
-    expect(pipes.length).toBe(3);
+    // Once more where the agent is slow to notice.
+    expect(pipes.length).toBeGreaterThanOrEqual(3);
   });
 
   test("ends with a clear error when the pipe does not come back", async () => {
@@ -99,7 +100,7 @@ describe("a session over a pipe that breaks", () => {
       return socket;
     };
     await agent.connect().then((first) => first.close());
-    await using session = await connectAgent(open, { timeoutMs: 10_000, reconnectMs: 100 });
+    await using session = await connectAgent(open, { timeoutMs: 60_000, reconnectMs: 100 });
     const command = await session.exec({ argv: ["cat"] });
     session.hold();
     socket?.destroy();
@@ -118,7 +119,7 @@ describe("a session over a pipe that breaks", () => {
       socket = await connectSocket(socket === undefined ? first.socketPath : second.socketPath, signal);
       return socket;
     };
-    await using session = await connectAgent(open, { timeoutMs: 10_000 });
+    await using session = await connectAgent(open, { timeoutMs: 60_000 });
     socket?.destroy();
     expect(await session.closed).toBeInstanceOf(SessionLostError);
   });
@@ -144,7 +145,7 @@ describe("connecting", () => {
         opening.push(Promise.resolve());
         return opening.length < 4 ? Promise.reject(new Error("not yet")) : agent.open(signal);
       },
-      { timeoutMs: 10_000, signal: controller.signal },
+      { timeoutMs: 60_000, signal: controller.signal },
     );
     expect(session.info).toMatchObject({ protocol: 1 });
     expect(opening.length).toBeGreaterThan(3);
@@ -189,7 +190,7 @@ async function exchange(session: Awaited<ReturnType<typeof connectAgent>>, path:
 async function openWhenThere(path: string): Promise<Socket> {
   for (;;) {
     try {
-      return await connectSocket(path, AbortSignal.timeout(5000));
+      return await connectSocket(path, AbortSignal.timeout(60_000));
     } catch (error) {
       if (!(error instanceof Error) || !/ENOENT|ECONNREFUSED/u.test(error.message)) throw error;
     }

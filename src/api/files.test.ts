@@ -21,7 +21,7 @@ beforeAll(async () => {
   api = await startTestDaemon(state.folder);
   const created = await api.call("POST", "/sandboxes", { name: "box" });
   if (created.status !== 201) throw new Error(created.text);
-}, 60_000);
+});
 
 afterAll(async () => {
   await api[Symbol.asyncDispose]();

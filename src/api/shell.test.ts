@@ -3,6 +3,7 @@ import { once } from "node:events";
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
+import { findFreePort } from "../libvirt/testing/free-port.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
 import { openStream } from "./testing/web-socket-client.ts";
 
@@ -12,7 +13,7 @@ let state: Awaited<ReturnType<typeof createTestState>>;
 beforeAll(async () => {
   state = await createTestState();
   api = await startTestDaemon(state.folder);
-}, 60_000);
+});
 
 afterAll(async () => {
   await api[Symbol.asyncDispose]();
@@ -70,8 +71,8 @@ test("a shell whose client goes away is hung up", async () => {
 });
 
 test("a start command runs, its outputs are in the logs, and its port is published", async () => {
-  const guestPort = await freePort();
-  const hostPort = await freePort();
+  const guestPort = await findFreePort();
+  const hostPort = await findFreePort();
   const id = await sandbox({
     start_command: `echo started; echo oops >&2; exec python3 -m http.server ${guestPort} --bind 127.0.0.1`,
     open_ports: [{ guest_port: guestPort, host_port: hostPort }],
@@ -110,12 +111,3 @@ test("a host port that is taken stops the create, and nothing is left", async ()
     server.close();
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}

@@ -263,8 +263,8 @@ describe("interruption", () => {
     let ended = false;
     await using bench = await setUp({
       create: (answer) => {
-        answer.write(`${JSON.stringify({ type: "accepted", id: webSandbox.id })}\n`);
-        child.kill("SIGINT");
+        const accepted = { type: "accepted", id: webSandbox.id };
+        answer.write(`${JSON.stringify(accepted)}\n`, () => child.kill("SIGINT"));
       },
       remove: (answer) => {
         ended = child.exitCode !== null;

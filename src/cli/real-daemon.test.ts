@@ -30,7 +30,7 @@ async function heyvm(...words: string[]): Promise<CliResult> {
 }
 
 describe("with a real daemon", () => {
-  test("create, use in every way, remove; nothing is left", { timeout: 90_000 }, async () => {
+  test("create, use in every way, remove; nothing is left", { timeout: 300_000 }, async () => {
     const created = await heyvm("create", "--name", "all", "--print-id");
     expect(created.stdout).toMatch(/^sb-[0-9a-f]{8}\n$/);
     const id = created.stdout.trim();

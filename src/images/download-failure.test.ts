@@ -129,7 +129,7 @@ describe("a server that fails for good", () => {
     await new Promise((resolve) => server.close(resolve));
     const port = typeof address === "object" && address !== null ? address.port : 0;
     const store = bench.scratch.store({ mirrors: { debian: `http://127.0.0.1:${port}` } });
-    const resolving = store.resolve("debian:12", { signal: AbortSignal.timeout(60_000) });
+    const resolving = store.resolve("debian:12", { signal: AbortSignal.timeout(600_000) });
     await expect(resolving).rejects.toMatchObject({
       code: "download_failed",
       message: expect.stringMatching(/ECONNREFUSED/),

@@ -11,7 +11,7 @@ import {
 } from "./testing/download-bench.ts";
 import { debianPath, etagOf } from "./testing/publisher-server.ts";
 import { qcow2Image } from "./testing/qemu-image.ts";
-import { quickTimeouts } from "./testing/scratch.ts";
+import { patientTimeouts } from "./testing/scratch.ts";
 import type { ImageProgress } from "./types.ts";
 
 let image: Buffer;
@@ -120,9 +120,9 @@ describe("a failure that passes is not even noticed", () => {
 });
 
 it("several callers share one download, and each sees its progress", async () => {
-  const store = bench.scratch.store({ mirrors: { debian: bench.publisher.url }, timeouts: quickTimeouts });
+  const store = bench.scratch.store({ mirrors: { debian: bench.publisher.url }, timeouts: patientTimeouts });
   const seen = [0, 0, 0];
-  const signal = AbortSignal.timeout(60_000);
+  const signal = AbortSignal.timeout(600_000);
   const images = await Promise.all(
     seen.map(
       async (_count, at) =>
@@ -139,7 +139,7 @@ it("several callers share one download, and each sees its progress", async () =>
 });
 
 it("one of several callers who leaves does not end the others' download", async () => {
-  const store = bench.scratch.store({ mirrors: { debian: bench.publisher.url }, timeouts: quickTimeouts });
+  const store = bench.scratch.store({ mirrors: { debian: bench.publisher.url }, timeouts: patientTimeouts });
   let release: (() => void) | undefined;
   bench.faulty(1, (response) => {
     response.writeHead(200, headersOf(image));
@@ -155,7 +155,7 @@ it("one of several callers who leaves does not end the others' download", async 
       if ((doneBytes ?? 0) > 0) abort.abort();
     },
   });
-  const staying = store.resolve("debian:12", { architecture, signal: AbortSignal.timeout(60_000) });
+  const staying = store.resolve("debian:12", { architecture, signal: AbortSignal.timeout(600_000) });
   await expect(leaving).rejects.toMatchObject({ code: "aborted" });
   release?.();
   expect((await readFile((await staying).path)).equals(image)).toBe(true);

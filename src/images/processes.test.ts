@@ -10,7 +10,7 @@ import { expect, it } from "vitest";
 
 import { debianPath, etagOf, type PublisherServer, startPublisher } from "./testing/publisher-server.ts";
 import { qcow2Image } from "./testing/qemu-image.ts";
-import { createScratch, quickTimeouts, type Scratch } from "./testing/scratch.ts";
+import { createScratch, patientTimeouts, type Scratch } from "./testing/scratch.ts";
 import type { ImageProgress, StoredImage } from "./types.ts";
 
 const childPath = fileURLToPath(new URL("testing/resolve-child.ts", import.meta.url));
@@ -33,7 +33,7 @@ class Child implements AsyncDisposable {
       searchFolders: [scratch.first, scratch.downloads],
       indexPath: scratch.indexPath,
       mirrors: { debian: publisher.url },
-      timeouts: quickTimeouts,
+      timeouts: patientTimeouts,
     };
     this.process = spawn(
       process.execPath,
@@ -100,7 +100,7 @@ it("two processes share one download, and the second sees the first one's progre
   const results = await Promise.all([first.until(isResult), second.until(isResult)]);
   expect(results.map(({ image: found }) => found?.verified)).toEqual([true, true]);
   expect(publisher.requestsOf(debianPath).length).toBe(1);
-}, 60_000);
+});
 
 it("a download whose process was killed is gone on with by the one that waits", async () => {
   const image = await qcow2Image();
@@ -123,7 +123,7 @@ it("a download whose process was killed is gone on with by the one that waits", 
     ".heyvm-lock",
     "debian-12-generic-amd64.qcow2",
   ]);
-}, 60_000);
+});
 
 it.for([
   ["the server tells the size", true],

@@ -17,12 +17,12 @@ let connection: LibvirtConnection;
 beforeAll(async () => {
   host = await startSessionHost();
   connection = await connectLibvirt(host.uri);
-}, 60_000);
+});
 
 afterAll(async () => {
   await connection?.close();
   await host?.stop();
-}, 60_000);
+});
 
 describe("events", () => {
   it("tell a domain's life in libvirt's words", async () => {

@@ -19,7 +19,7 @@ import { createRpc, nothing } from "./rpc.ts";
 import { createFakeTransport } from "./testing/fake-transport.ts";
 import { XdrWriter } from "./xdr.ts";
 
-const timeoutMs = 10_000;
+const timeoutMs = 60_000;
 
 function errorBody(code: number, message: string): Buffer {
   const writer = new XdrWriter().i32(code).i32(10).optionalString(message).i32(2).bool(false);

@@ -13,12 +13,12 @@ let connection: LibvirtConnection;
 beforeAll(async () => {
   host = await startSessionHost();
   connection = await connectLibvirt(host.uri);
-}, 60_000);
+});
 
 afterAll(async () => {
   await connection?.close();
   await host?.stop();
-}, 60_000);
+});
 
 /** What virsh says, as an oracle. */
 async function virsh(...args: string[]): Promise<string> {

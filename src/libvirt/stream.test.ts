@@ -15,7 +15,7 @@ import { openStream, type StreamCall } from "./stream.ts";
 import { createFakeTransport, type FakeTransport } from "./testing/fake-transport.ts";
 import { XdrWriter } from "./xdr.ts";
 
-const timeoutMs = 10_000;
+const timeoutMs = 60_000;
 const streamPacket = { type: packetType.stream, serial: 1, status: packetStatus.continue };
 
 interface Opened {

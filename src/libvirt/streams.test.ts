@@ -18,12 +18,12 @@ let connection: LibvirtConnection;
 beforeAll(async () => {
   host = await startSessionHost();
   connection = await connectLibvirt(host.uri);
-}, 60_000);
+});
 
 afterAll(async () => {
   await connection?.close();
   await host?.stop();
-}, 60_000);
+});
 
 async function readUntil(stream: AsyncIterable<Buffer>, text: string): Promise<string> {
   let seen = "";

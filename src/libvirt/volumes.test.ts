@@ -15,12 +15,12 @@ let connection: LibvirtConnection;
 beforeAll(async () => {
   host = await startSessionHost();
   connection = await connectLibvirt(host.uri);
-}, 60_000);
+});
 
 afterAll(async () => {
   await connection?.close();
   await host?.stop();
-}, 60_000);
+});
 
 const mebibyte = 1024 * 1024;
 
@@ -109,7 +109,7 @@ describe("volumes", () => {
     expect(receivedBytes).toBe(count * mebibyte);
     expect(received.digest("hex")).toBe(sent.digest("hex"));
     expect(highestBytes - before).toBeLessThan(128 * mebibyte);
-  }, 60_000);
+  });
 
   it("can be read and written in part", async () => {
     const { volumes } = connection;

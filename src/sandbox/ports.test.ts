@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
 
 import { startLocalAgent } from "../agent/testing/local-agent.ts";
+import { findFreePort } from "../libvirt/testing/free-port.ts";
 import type { AgentSession } from "../agent/types.ts";
 import { publishPorts } from "./ports.ts";
 
@@ -17,14 +18,6 @@ async function startGuestServer(): Promise<number> {
   return await listen(server);
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 async function listen(server: ReturnType<typeof createServer>): Promise<number> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -36,7 +29,7 @@ async function listen(server: ReturnType<typeof createServer>): Promise<number> 
 async function publish(ready: (signal: AbortSignal) => Promise<void>): Promise<number> {
   const agent = startLocalAgent();
   const session: AgentSession = await agent.connect();
-  const hostPort = await freePort();
+  const hostPort = await findFreePort();
   const ports = [{ guestPort: await startGuestServer(), hostPort }];
   const published = await publishPorts(ports, async (signal) => {
     await ready(signal);

@@ -20,18 +20,23 @@ beforeEach(async () => {
 
 afterEach(async () => {
   vi.unstubAllEnvs();
-  await rm(folder, { recursive: true, force: true });
+  // Rivals that lost may come late.
+  await rm(folder, { recursive: true, force: true, maxRetries: 10 });
 });
 
-/** Listens after a while; whoever comes second leaves, as `serve --idle` does. Notes each start in `starts`. */
+/** Listens when a rival has come; whoever comes second leaves, as `serve --idle` does. Notes each start in `starts`. */
 const stub = `
   const { createServer } = require("node:http");
-  const { appendFileSync, mkdirSync } = require("node:fs");
+  const { appendFileSync, mkdirSync, readFileSync } = require("node:fs");
   appendFileSync(process.env.MVM_DATA_DIR + "/starts", "x");
   try { mkdirSync(process.env.MVM_DATA_DIR + "/lock"); } catch { process.exit(0); }
   const health = { status: "ok", version: ${JSON.stringify(packageVersion())}, pid: process.pid };
   const server = createServer((request, answer) => answer.end(JSON.stringify(health)));
-  setTimeout(() => server.listen(process.env.HEYVM_SOCKET), 300);
+  const waiting = setInterval(() => {
+    if (readFileSync(process.env.MVM_DATA_DIR + "/starts").length < 2) return;
+    server.listen(process.env.HEYVM_SOCKET);
+    clearInterval(waiting);
+  }, 20);
   setTimeout(() => process.exit(1), 60000).unref();
 `;
 

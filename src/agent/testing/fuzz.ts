@@ -77,7 +77,7 @@ export async function fuzzHost(seed: number): Promise<void> {
 /** A lying host against the real agent: it must still serve the next, honest one, in the memory it had. */
 export async function fuzzAgent(agent: LocalAgent, seed: number): Promise<void> {
   const random = randomNumbers(seed);
-  const socket = await agent.open(AbortSignal.timeout(5000));
+  const socket = await agent.open(AbortSignal.timeout(60_000));
   socket.on("error", () => {});
   const host = await rawHost(socket);
   let opened = 0;

@@ -33,7 +33,7 @@ export function startLocalAgent(): LocalAgent {
     socketPath,
     process: agent,
     open,
-    connect: (options) => connectAgent(open, { timeoutMs: 10_000, ...options }),
+    connect: (options) => connectAgent(open, { timeoutMs: 60_000, ...options }),
     residentBytes: () => residentBytes(agent.pid ?? 0),
     async [Symbol.asyncDispose]() {
       if (agent.exitCode === null && agent.signalCode === null) {

@@ -18,7 +18,7 @@ export interface RawHost {
 /** Says hello properly, as a new session; what comes then is the caller's. */
 export async function rawHost(pipe: Duplex): Promise<RawHost> {
   const hello = { session: randomBytes(16).toString("hex"), received: 0, resume: false };
-  const { nonce, rest } = await sayHello(pipe, hello, AbortSignal.timeout(5000), true);
+  const { nonce, rest } = await sayHello(pipe, hello, AbortSignal.timeout(60_000), true);
   const parser = new FrameParser(nonce);
   const token = tokenOf(nonce);
   const frames: NumberedFrame[] = [...parser.parse(rest)];

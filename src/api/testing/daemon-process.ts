@@ -14,12 +14,16 @@ import { unavailableBackend } from "./unavailable-backend.ts";
 const state = statePaths();
 /** Within the time that a test's hook has. */
 const leaveMs = 7000;
+const identifyTimeoutMs = 60_000;
 /** A namespace has no clock and no random pool of its own, and an ordinary user cannot name it: those stay the host's. */
 const connectTestAgent: ConnectAgent = async (open, options) => {
   const session = await connectAgent(open, options);
   const identify = session.identify.bind(session);
-  session.identify = async ({ machineId, hostname }, call) =>
-    await identify(process.getuid?.() === 0 ? { machineId, hostname } : { machineId }, call);
+  session.identify = async ({ machineId, hostname }, call) => {
+    // A guest that is asked twice would show as another machine: here only the host is slow.
+    const patient = call && { ...call, timeoutMs: identifyTimeoutMs };
+    await identify(process.getuid?.() === 0 ? { machineId, hostname } : { machineId }, patient);
+  };
   return session;
 };
 

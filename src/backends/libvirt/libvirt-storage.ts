@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { HeyvmError } from "../../errors/index.ts";
 import {
@@ -18,6 +19,9 @@ import type { Storage } from "./host.ts";
 import type { LibvirtLink } from "./libvirt-link.ts";
 import { poolName } from "./names.ts";
 import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage-xml.ts";
+
+/** Another client's volume may be large and its disk slow. */
+const refreshTimeoutMs = 60_000;
 
 /** Finds the pool, or makes, builds and starts it, to be there after a reboot, too. */
 export async function ensurePool(
@@ -97,13 +101,15 @@ export function createStorage(
 
   /** libvirt refuses while any volume is being made; those jobs are short. */
   async function refresh({ pools }: LibvirtConnection, signal: AbortSignal): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
+    const endMs = performance.now() + refreshTimeoutMs;
+    for (;;) {
       try {
         return await pools.refresh(pool, { signal });
       } catch (error) {
-        if (!LibvirtError.hasCode(error, "operationInvalid", "internalError") || attempt === 40) throw error;
+        const isBusy = LibvirtError.hasCode(error, "operationInvalid", "internalError");
+        if (!isBusy || performance.now() > endMs) throw error;
         // There is no event for the end of another client's job.
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await sleep(50, undefined, { signal });
       }
     }
   }

@@ -4,6 +4,8 @@ import { access, constants } from "node:fs/promises";
 import { delimiter, isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 
+import { AbortedError } from "../../errors/index.ts";
+
 /** Where a program is: as it stands when absolute, else in PATH and in the `sbin` folders that an ordinary user's PATH leaves out. */
 export async function findProgram(name: string): Promise<string | undefined> {
   const folders = isAbsolute(name)
@@ -29,7 +31,7 @@ export async function programVersion(program: string, signal: AbortSignal): Prom
     const { stdout } = await promisify(execFile)(path, ["--version"], { signal, timeout: 10_000 });
     return stdout.split("\n")[0];
   } catch {
-    signal.throwIfAborted();
+    if (signal.aborted) throw new AbortedError(`asking ${program} for its version`, signal.reason);
     return undefined;
   }
 }

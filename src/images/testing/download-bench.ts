@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { DownloadTimeouts, ImageProgress, StoredImage } from "../types.ts";
 import { debianPath, etagOf, type PublisherServer, startPublisher } from "./publisher-server.ts";
-import { createScratch, quickTimeouts, type Scratch } from "./scratch.ts";
+import { createScratch, patientTimeouts, type Scratch } from "./scratch.ts";
 
 export const partialName = "debian-12-x86_64.partial";
 
@@ -36,9 +36,9 @@ export async function createDownloadBench(image: Buffer): Promise<DownloadBench>
   const pull: DownloadBench["pull"] = async ({ timeouts, ...work } = {}) => {
     const store = scratch.store({
       mirrors: { debian: publisher.url },
-      timeouts: { ...quickTimeouts, ...timeouts },
+      timeouts: { ...patientTimeouts, ...timeouts },
     });
-    const signal = AbortSignal.timeout(60_000);
+    const signal = AbortSignal.timeout(600_000);
     return await store.resolve("debian:12", { architecture: "x86_64", signal, ...work });
   };
   const faulty: DownloadBench["faulty"] = (times, answer) => {

@@ -10,7 +10,7 @@ const tell = (message: object): void => void process.stdout.write(`${JSON.string
 try {
   const image = await createImageStore(options).resolve(reference, {
     architecture: "x86_64",
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(600_000),
     onProgress: (progress) => tell({ progress }),
   });
   tell({ image });

@@ -39,7 +39,7 @@ it("clients that come at the same time get one daemon, which outlives them", asy
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+});
 
 it("LIBVIRT_AUTOSTART=0 starts none and says where it looked", async () => {
   const user = await ensureTestUser();
@@ -51,7 +51,7 @@ it("LIBVIRT_AUTOSTART=0 starts none and says where it looked", async () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+});
 
 it("a daemon that can't start is told with its own words", async () => {
   const user = await ensureTestUser();
@@ -67,4 +67,4 @@ it("a daemon that can't start is told with its own words", async () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+});

@@ -15,11 +15,11 @@ let host: SessionHost;
 
 beforeAll(async () => {
   host = await startSessionHost();
-}, 60_000);
+});
 
 afterAll(async () => {
   await host?.stop();
-}, 60_000);
+});
 
 /** Where the user gets to with each mode, when the sockets are in this folder. */
 async function reach(runtimeFolder: string): Promise<string[]> {
@@ -35,7 +35,7 @@ describe("the session's socket", () => {
     const other = join(dirname(socket), "virtqemud-sock");
     const refused = expect.stringContaining(`no libvirt daemon listens at ${other}`);
     expect(await reach(join(host.folder, "run"))).toEqual([socket, refused, socket]);
-  }, 60_000);
+  });
 
   it("is the modular daemon's where there is one, unless the other is asked for", async () => {
     const runtimeFolder = join(host.folder, "both");
@@ -44,7 +44,7 @@ describe("the session's socket", () => {
     for (const name of ["libvirt-sock", "virtqemud-sock"]) symlinkSync(host.socketPath, join(folder, name));
     const [legacy, direct] = [join(folder, "libvirt-sock"), join(folder, "virtqemud-sock")];
     expect(await reach(runtimeFolder)).toEqual([direct, direct, legacy]);
-  }, 60_000);
+  });
 
   it("is not the monolithic daemon's where only the modular one is", async () => {
     const runtimeFolder = join(host.folder, "modular");
@@ -54,7 +54,7 @@ describe("the session's socket", () => {
     symlinkSync(host.socketPath, direct);
     const refused = expect.stringContaining(`no libvirt daemon listens at ${join(folder, "libvirt-sock")}`);
     expect(await reach(runtimeFolder)).toEqual([direct, direct, refused]);
-  }, 60_000);
+  });
 
   it("is looked for where libvirt's own client looks", () => {
     const home = { HOME: "/home/me" };

@@ -30,7 +30,6 @@ it.runIf(isRoot)(
       zombies: 0,
     });
   },
-  60_000,
 );
 
 it.skipIf(isRoot)("only root may start it", async () => {

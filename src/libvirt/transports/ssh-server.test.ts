@@ -14,12 +14,12 @@ let server: SshServer;
 beforeAll(async () => {
   host = await startSessionHost();
   server = await startSshServer(host);
-}, 60_000);
+});
 
 afterAll(async () => {
   await server?.[Symbol.asyncDispose]();
   await host?.stop();
-}, 60_000);
+});
 
 /** As much of netcat as is used: `nc -U PATH`, and no `-q`. */
 const netcatScript = `#!/usr/bin/python3
@@ -53,7 +53,7 @@ describe("ssh", () => {
     expect((await chunks.next()).done).toBe(false);
     expect(await first).toMatchObject({ value: { event: "resumed", domain: { name: "far" } } });
     console.destroy();
-  }, 60_000);
+  });
 
   it("falls back to netcat", async () => {
     const netcat = join(host.folder, "nc");
@@ -61,7 +61,7 @@ describe("ssh", () => {
     await using remote = await connectLibvirt(uriWith({ proxy: "netcat", netcat }));
     expect(await remote.domains.list()).toEqual([]);
     expect(await remote.host.hostname()).not.toBe("");
-  }, 60_000);
+  });
 
   it("meets through netcat the kind of daemon that is asked for, or whichever is there", async () => {
     const netcat = join(host.folder, "nc-of-modes");
@@ -80,7 +80,7 @@ describe("ssh", () => {
     } finally {
       rmSync(modular);
     }
-  }, 60_000);
+  });
 
   it("says what ssh said when it does not let us in", async () => {
     await expect(connectLibvirt(uriWith({}, "nobody-there"))).rejects.toThrow(
@@ -89,7 +89,7 @@ describe("ssh", () => {
     await expect(connectLibvirt(uriWith({ proxy: "netcat", netcat: "/no/such/nc" }))).rejects.toThrow(
       /could not connect.*\/no\/such\/nc/s,
     );
-  }, 60_000);
+  });
 
   it("fails every call when the connection to the host breaks", async () => {
     const remote = await connectLibvirt(uriWith());
@@ -98,5 +98,5 @@ describe("ssh", () => {
     process.kill(host.daemonPid(), "SIGKILL");
     expect(await pending).toBeInstanceOf(LibvirtConnectionLostError);
     await remote.close();
-  }, 60_000);
+  });
 });
