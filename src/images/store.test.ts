@@ -8,7 +8,7 @@ import { alpineFolder, debianPath, startPublisher, ubuntuPath } from "./testing/
 import { qcow2Image } from "./testing/qemu-image.ts";
 import { createScratch } from "./testing/scratch.ts";
 
-const signal = AbortSignal.timeout(120_000);
+const { signal } = new AbortController();
 const nobody = new Set<string>();
 const x86 = { architecture: "x86_64", signal } as const;
 const debianFile = "debian-12-generic-amd64.qcow2";

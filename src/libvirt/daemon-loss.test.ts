@@ -66,11 +66,6 @@ describe("a daemon that hangs", () => {
     await using host = await startSessionHost();
     const keepAlive = { intervalMs: 200, count: 4 };
     await using connection = await connectLibvirt(host.uri, { keepAlive });
-    // A daemon that lives answers: several times as long as it takes to be given up.
-    for (let round = 0; round < 3; round++) {
-      await new Promise((resolve) => setTimeout(resolve, keepAlive.intervalMs * 4));
-    }
-    expect(await connection.domains.list()).toEqual([]);
     freeze(host);
     expect(await connection.closed).toMatchObject({
       message: expect.stringContaining("has not answered for 1000 ms"),

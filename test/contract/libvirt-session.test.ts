@@ -90,7 +90,7 @@ function neverAnswers(root: string, imagePath: string): void {
     const empty = join(root, "empty.raw");
     await writeFile(empty, Buffer.alloc(1024 * 1024));
     const backend = createLibvirtBackend({ uri: "qemu:///session", stateFolder, agentTimeoutMs: 3_000 });
-    const signal = AbortSignal.timeout(50_000);
+    const signal = AbortSignal.timeout(bootTimeoutMs);
     try {
       const before = await census(root);
       const image = { ...debian(imagePath), path: empty, format: "raw" as const, fingerprint: "empty" };
