@@ -54,6 +54,14 @@ describe("a stream", () => {
     expect(String(first)).toBe("early");
   });
 
+  it("comes to the answer behind more than anybody takes yet", async () => {
+    const { transport, stream } = await open("in", Buffer.alloc(262_120, 1));
+    expect(transport.input.isPaused()).toBe(true);
+    transport.sayPacket(streamPacket, Buffer.alloc(0));
+    transport.sayPacket({ ...streamPacket, status: packetStatus.ok }, Buffer.alloc(0));
+    expect(Buffer.concat(await stream.toArray())).toHaveLength(262_120);
+  });
+
   it("stops reading when nobody takes what it has, and goes on when somebody does", async () => {
     const { transport, stream } = await open("in");
     for (let index = 0; index < 10; index++) transport.sayPacket(streamPacket, Buffer.alloc(16_384, index));

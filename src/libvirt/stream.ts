@@ -40,6 +40,7 @@ export async function openStream<T>(
       return stream.receiver;
     });
     if (stream === undefined) throw new Error("unreachable: the call succeeded without its stream");
+    stream.answered();
     return { reply, stream: endedBy(stream.duplex, call.name, options.signal) };
   } catch (error) {
     stream?.duplex.on("error", () => undefined).destroy();
@@ -51,6 +52,8 @@ export async function openStream<T>(
 interface RemoteStream {
   duplex: Duplex;
   receiver: StreamReceiver;
+  /** Its call has succeeded. */
+  answered(): void;
 }
 
 function createRemoteStream(rpc: Rpc, call: StreamCall<unknown>, serial: number): RemoteStream {
@@ -60,6 +63,9 @@ function createRemoteStream(rpc: Rpc, call: StreamCall<unknown>, serial: number)
   let onFinished: ((error?: Error) => void) | undefined;
   let finishSent = false;
   let finished = false;
+  // Libvirt's main loop sends what there is before the thread of the call has sent the answer, at times. Who stopped to read
+  // then, with more than anybody takes yet, would never come to the answer.
+  let mayPause = false;
 
   const send = (status: number, body?: Uint8Array, callback?: (error?: Error | null) => void): void => {
     const header = encodeHeader(
@@ -152,11 +158,15 @@ function createRemoteStream(rpc: Rpc, call: StreamCall<unknown>, serial: number)
             new LibvirtProtocolError(`libvirt sent a hole that nobody asked for (${call.name})`),
           );
         } else if (packet.body.length === 0) onEnd();
-        else if (!duplex.push(packet.body)) input.pause();
+        else if (!duplex.push(packet.body) && mayPause) input.pause();
       },
       onLost(error: LibvirtClientError) {
         duplex.destroy(error);
       },
+    },
+    answered() {
+      mayPause = true;
+      if (duplex.readableLength >= duplex.readableHighWaterMark) input.pause();
     },
   };
 }
