@@ -294,7 +294,7 @@ class DevicePort:
             return
         self.loop.watch(self.fd, EDGE, lambda _events: self.link.wake())
         # The host may have a session with an agent that died: of that, the port tells it nothing.
-        self.link.connected(self.fd, self.fd, ANNOUNCEMENT if self.is_first else None)
+        self.link.connected(self.fd, self.fd, ANNOUNCEMENT if self.is_first else b"")
         self.is_first = False
 
     def hung_up(self):
@@ -399,6 +399,7 @@ class Link:
         self.nonce = None
         self.token = 0
         self.writing = None  # memoryview of what write() has not taken yet
+        self.announcement = b""  # goes before all else, once
         self.writable = False
         self.frames_since_hello = 0
         self.greeted = False  # a hello was answered since somebody last asked
@@ -491,15 +492,17 @@ class Link:
 
     # Receiving
 
-    def connected(self, in_fd, out_fd, announcement=None):
+    def connected(self, in_fd, out_fd, announcement=b""):
         self.in_fd = in_fd
         self.out_fd = out_fd
         self.lose_sync()
         self.start = self.end = 0
-        if announcement is not None:
-            self.writing = memoryview(announcement)  # the answer to a hello that is there already takes its place
+        self.announcement = announcement
         self.wake()
-        self.flush()
+        if self.announcement and self.writable:
+            self.writing = memoryview(self.announcement)
+            self.flush()
+        self.announcement = b""  # without a host there is nobody to tell
 
     def wake(self):
         """The port may be readable or writable."""
@@ -655,7 +658,10 @@ class Link:
         self.frames_since_hello = 0
         self.synced = accepted
         self.greeted = True
-        self.writing = memoryview(PREAMBLE.pack(AGENT_MAGIC, nonce, len(body), binascii.crc32(body)) + body)
+        preamble = PREAMBLE.pack(AGENT_MAGIC, nonce, len(body), binascii.crc32(body))
+        # It may be an old hello that the agent before has answered.
+        self.writing = memoryview(self.announcement + preamble + body)
+        self.announcement = b""
         self.notices.clear()
         self.flush()
 

@@ -4,7 +4,7 @@ import { AbortedError, messageOf, toHeyvmError } from "../errors/index.ts";
 import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
-import { recordFolders } from "./mounts-again.ts";
+import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { recordVersion, type SandboxRecord, type SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
@@ -90,7 +90,9 @@ export async function makeMachine(
     );
     await change(context, sandbox, { spec: { ...sandbox.record.spec, image: held.image } });
   }
+  // The image may have taken minutes.
   await recordFolders(context, sandbox);
+  await checkMountsAgain(context, sandbox);
   const started = await inStep(
     progress,
     { id: "create", title: `Creating the machine (${backend.name})` },

@@ -1,4 +1,6 @@
 /** What became of a sandbox's mounts since they were checked at its create. */
+import { realpath } from "node:fs/promises";
+
 import { change } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { folderIdentity, maybeSameFolder } from "./folder-identity.ts";
@@ -7,31 +9,23 @@ import { findLinkable, linkableReason, mountField, MountReplaceableError } from 
 
 /**
  * Before each start. A guest that is off puts no links anywhere, and one that stands already is seen by the backend; so only
- * those count that may run. Whoever calls has said that the sandbox is starting, so of two that start the second is refused.
+ * those count that may run. Whoever calls has said that the sandbox is starting: of two that start the second is refused.
  */
 export async function checkMountsAgain(
   { registry }: Pick<SandboxContext, "registry">,
   sandbox: LiveSandbox,
 ): Promise<void> {
-  const others = (): LiveSandbox[] => registry.all().filter((other) => other !== sandbox);
+  const runningBeside = (): LiveSandbox["record"]["spec"][] => {
+    const others = registry.all().filter((other) => other !== sandbox && mayRun(other));
+    return others.map(({ record }) => record.spec);
+  };
   for (const [index, { hostPath: path }] of sandbox.record.spec.mounts.entries()) {
-    const place = await findLinkable(path, () => others().filter(mayRun).map(holderOf));
+    const place = await findLinkable(path, runningBeside);
     if (place === undefined) continue;
     const writer = JSON.stringify(place.name);
     const reason = linkableReason(place, `sandbox ${writer}`);
     const hint = `stop that sandbox first, or remove it: heyvm stop ${writer}`;
     throw new MountReplaceableError({ field: mountField(index), path }, reason, hint);
-  }
-  // The other one's machine may not have opened its folders yet.
-  for (const other of others().filter(({ starting }) => starting)) {
-    for (const { hostPath } of other.record.spec.mounts) {
-      const place = await findLinkable(hostPath, () => [holderOf(sandbox)]);
-      if (place === undefined) continue;
-      const name = JSON.stringify(other.record.spec.name);
-      const reason = `sandbox ${name} has ${hostPath} below it and is starting, and this one could put a link in its place`;
-      const hint = "start this one again when that one is up";
-      throw new MountReplaceableError({ field: "mounts", path: place.above }, reason, hint);
-    }
   }
 }
 
@@ -42,6 +36,8 @@ export async function recordFolders(context: SandboxContext, sandbox: LiveSandbo
   const mounts = await Promise.all(
     spec.mounts.map(async (mount) => {
       const { hostPath, folder: before } = mount;
+      // With a link or nothing in its place it will not be mounted, and is the one to compare with when it is back.
+      if ((await realpath(hostPath).catch(() => undefined)) !== hostPath) return mount;
       const folder = await folderIdentity(hostPath);
       if (folder !== undefined && before !== undefined && !maybeSameFolder(folder, before)) {
         anew.push(`${hostPath} is another folder than before: the sandbox sees the one that is there now`);
@@ -54,8 +50,4 @@ export async function recordFolders(context: SandboxContext, sandbox: LiveSandbo
     await change(context, sandbox, { spec: { ...spec, mounts }, warnings: [...told] });
   }
   return anew;
-}
-
-function holderOf({ record }: LiveSandbox): LiveSandbox["record"]["spec"] {
-  return record.spec;
 }

@@ -60,7 +60,7 @@ export async function restartSandbox(
     async () => {
       needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
-        // One that cannot start had better go on.
+        // One that another one's guest keeps from starting again had better go on.
         await checkMountsAgain(context, sandbox);
         await stopMachine(context, sandbox, graceMs ?? defaultGraceMs);
       }

@@ -112,9 +112,9 @@ export class MountMovedError extends HeyvmError {
   }
 }
 
-/** No folder where one was when it was checked. */
+/** Nothing where a folder was when it was checked. */
 export class MountGoneError extends HeyvmError {
-  constructor(hostPath: string, cause?: unknown) {
+  constructor(hostPath: string, cause: unknown) {
     super("path_not_found", `${hostPath} cannot be mounted: the folder that it was is gone`, {
       cause,
       hint: `put it back, or an empty one: mkdir -p ${shellQuoted(hostPath)}`,
@@ -123,10 +123,10 @@ export class MountGoneError extends HeyvmError {
   }
 }
 
-/** A folder that cannot even be looked at any more. */
+/** A folder that cannot be looked at any more, or is none. */
 export class MountUnreadableError extends HeyvmError {
   constructor(hostPath: string, cause: unknown) {
-    super("permission_denied", `${hostPath} cannot be mounted: ${messageOf(cause)}`, {
+    super("permission_denied", `${hostPath} cannot be mounted any more: ${messageOf(cause)}`, {
       cause,
       hint: `see what stands in the way: namei -l ${shellQuoted(hostPath)}`,
       details: { host_path: hostPath },

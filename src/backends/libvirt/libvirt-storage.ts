@@ -7,7 +7,7 @@ import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { HeyvmError } from "../../errors/index.ts";
+import { HeyvmError, messageOf } from "../../errors/index.ts";
 import {
   type LibvirtConnection,
   LibvirtError,
@@ -20,8 +20,11 @@ import type { LibvirtLink } from "./libvirt-link.ts";
 import { poolName } from "./names.ts";
 import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage-xml.ts";
 
-/** Another client's volume may be large and its disk slow. */
-const refreshTimeoutMs = 60_000;
+/** libvirt refuses to refresh a pool while a volume of it is made (storage_driver.c), maybe a large one on a slow disk. */
+const busyWords = /asynchronous jobs/;
+const busyTimeoutMs = 60_000;
+/** Other reasons pass at once, or never. */
+const refreshTimeoutMs = 2_000;
 
 /** Finds the pool, or makes, builds and starts it, to be there after a reboot, too. */
 export async function ensurePool(
@@ -99,15 +102,15 @@ export function createStorage(
     return look();
   }
 
-  /** libvirt refuses while any volume is being made; those jobs are short. */
   async function refresh({ pools }: LibvirtConnection, signal: AbortSignal): Promise<void> {
-    const endMs = performance.now() + refreshTimeoutMs;
+    const startMs = performance.now();
     for (;;) {
       try {
         return await pools.refresh(pool, { signal });
       } catch (error) {
-        const isBusy = LibvirtError.hasCode(error, "operationInvalid", "internalError");
-        if (!isBusy || performance.now() > endMs) throw error;
+        if (!LibvirtError.hasCode(error, "operationInvalid", "internalError")) throw error;
+        const timeoutMs = busyWords.test(messageOf(error)) ? busyTimeoutMs : refreshTimeoutMs;
+        if (performance.now() - startMs > timeoutMs) throw error;
         // There is no event for the end of another client's job.
         await sleep(50, undefined, { signal });
       }

@@ -146,10 +146,10 @@ async function checkUnmoved(hostPath: string): Promise<void> {
   try {
     const found = await realpath(hostPath);
     if (found !== hostPath) throw new MountMovedError(hostPath, found);
-    if (!(await stat(found)).isDirectory()) throw new MountGoneError(hostPath);
+    if (!(await stat(found)).isDirectory()) throw new Error("it is no folder");
   } catch (error) {
     if (error instanceof HeyvmError) throw error;
-    const isGone = ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
+    const isGone = errnoOf(error) === "ENOENT";
     throw isGone ? new MountGoneError(hostPath, error) : new MountUnreadableError(hostPath, error);
   }
 }

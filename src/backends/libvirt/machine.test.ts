@@ -148,7 +148,7 @@ test("a folder that QEMU's own user cannot reach is refused with the place and t
 test.each<[string, (path: string) => Promise<unknown>, string, string]>([
   ["a link", async (path) => await symlink("/", path), "permission_denied", "leads to / now"],
   ["a loop of links", async (path) => await symlink(path, path), "permission_denied", "ELOOP"],
-  ["a file", async (path) => await writeFile(path, ""), "path_not_found", "is gone"],
+  ["a file", async (path) => await writeFile(path, ""), "permission_denied", "it is no folder"],
   ["nothing", async () => {}, "path_not_found", "is gone"],
 ])("a folder that is %s since it was checked is not mounted", async (_what, replace, code, reason) => {
   const dependencies = setUp(createMemoryHost());

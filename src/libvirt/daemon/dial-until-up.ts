@@ -7,9 +7,6 @@ import type { SupervisedDaemon } from "./supervisor.ts";
 
 /** A daemon that leaves at once may have met another that somebody else has just started and is not up yet, either. */
 const rivalTimeoutMs = 2_000;
-/** It says so when the other had its file already (libvirt's virpidfile.c): that one gets as long as a slow machine needs. */
-const rivalWords = /acquire pid file/;
-const knownRivalTimeoutMs = 30_000;
 
 /** Tries until the daemon listens, or `signal` aborts, or the daemon has left and nobody else listens either. */
 export async function dialUntilUp(
@@ -25,9 +22,7 @@ export async function dialUntilUp(
       return { transport: await dialUnix(path, signal), path };
     } catch (error) {
       if (!isNobodyThere(error)) throw error;
-      const waitedMs = leftAtMs === undefined ? 0 : performance.now() - leftAtMs;
-      const hasRival = rivalWords.test(String(daemon.left.reason));
-      if (waitedMs > (hasRival ? knownRivalTimeoutMs : rivalTimeoutMs)) throw daemon.left.reason;
+      if (leftAtMs !== undefined && performance.now() - leftAtMs > rivalTimeoutMs) throw daemon.left.reason;
       // There is nothing to listen to: libvirt's own client tries again and again, too.
       await sleep(waitMs, undefined, { signal }).catch(() => undefined);
       signal.throwIfAborted();
