@@ -49,6 +49,9 @@ describe("usage", () => {
     [["create", "--memory", "2X"], /--memory: "2X" is not a size/],
     [["create", "--type", "ruby"], /Allowed choices are shell, python, node/],
     [["exec", "web"], /there is no command to run/],
+    [["list", "--uri", "foo://x"], /--uri: unknown driver "foo"/],
+    [["--uri", "qemu:///sesion", "list"], /--uri: .*sesion/],
+    [["list", "--backend-type", "docker"], /Allowed choices are libvirt, bubblewrap, microsandbox/],
     [["cp", "a", "b"], /neither a nor b is in a sandbox/],
     [["rm", "web"], /there is no terminal to ask on/],
   ])("%j is a usage error with a hint, exit code 2, and says nothing on stdout", async (words, message) => {

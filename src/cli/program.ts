@@ -1,7 +1,9 @@
 /** The command tree; each verb's own options are read from its module when it is used. */
 import { Command, Option } from "commander";
 
+import { backendNames } from "../config/backend-names.ts";
 import { portOption } from "./arguments/port.ts";
+import { uriOption } from "./arguments/uri.ts";
 import { type Verb, verbAliases, verbs } from "./verbs.ts";
 
 /** Options that every verb has, too, so that they may stand before or after it. */
@@ -10,9 +12,9 @@ export function addGlobalOptions(command: Command): Command {
     .addHelpOption(new Option("-h, --help", "show help").helpGroup("Global options:"))
     .optionsGroup("Global options:")
     .addOption(new Option("--format <format>", "output for people or for programs").choices(["text", "json"]))
-    .addOption(new Option("--backend-type <name>", "backend to use: libvirt, bubblewrap, …"))
-    .addOption(new Option("--backend <name>", "the same as --backend-type").hideHelp())
-    .addOption(new Option("--uri <uri>", "libvirt connection, for example qemu:///system"))
+    .addOption(new Option("--backend-type <name>", "backend to use").choices(backendNames))
+    .addOption(new Option("--backend <name>", "the same as --backend-type").choices(backendNames).hideHelp())
+    .addOption(uriOption("--uri <uri>", "libvirt connection, for example qemu:///system"))
     .addOption(new Option("--debug", "show requests and stack traces on stderr"));
 }
 

@@ -1,11 +1,9 @@
 /** Every setting: its key as users write it, its type, its environment variables, its default. */
 import { z } from "zod";
 
+import { backendNames } from "./backend-names.ts";
 import { imageSearchFolders } from "./paths.ts";
 import { parseSize } from "./size.ts";
-
-/** Names of all backends that exist in this program. */
-export const backendNames = ["libvirt", "bubblewrap", "microsandbox"] as const;
 
 type BackendChoice = (typeof backendNames)[number];
 
