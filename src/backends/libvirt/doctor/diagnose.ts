@@ -8,7 +8,7 @@ import { findProgram } from "../program.ts";
 import { hostArchitecture } from "../kvm-check.ts";
 import { namespaceCheck } from "./namespace-check.ts";
 import { obstacleToCloning } from "../templates/obstacle.ts";
-import { remedies } from "./remedies.ts";
+import { joinGroup, remedies } from "./remedies.ts";
 
 export interface DiagnosisOptions {
   /** Where is remembered what this host was found unable to do. */
@@ -78,7 +78,7 @@ async function connectionCheck(host: LibvirtHost, signal: AbortSignal): Promise<
 }
 
 async function connectionRemedy(host: LibvirtHost, code: string): Promise<DoctorCheck["remedy"]> {
-  if (code === "permission_denied") return remedies.libvirtGroup;
+  if (code === "permission_denied") return joinGroup("libvirt");
   if (!host.isLocal) return undefined;
   if (!(await hasDaemon())) return remedies.libvirt;
   // A session's own daemon is started by whoever connects: a service has no part in it.

@@ -7,6 +7,7 @@ const user: HostUser = {
   groupIds: [1000],
   groups: "root:x:0:\nkvm:x:104:\nlibvirt:x:118:someone\n",
   opensKvm: false,
+  kvmNode: { groupId: 104, mode: 0o20660 },
 };
 const system = "qemu:///system";
 const session = "qemu:///session";
@@ -28,6 +29,14 @@ describe("groups", () => {
       session,
       true,
       { ...user, opensKvm: true },
+      ok,
+      ok,
+    ],
+    [
+      "with a libvirt of its own and a /dev/kvm that is root's: none",
+      session,
+      true,
+      { ...user, kvmNode: { groupId: 0, mode: 0o20600 } },
       ok,
       ok,
     ],

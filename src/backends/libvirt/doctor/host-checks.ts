@@ -3,11 +3,27 @@ import { constants, readFile, statfs } from "node:fs/promises";
 import { freemem } from "node:os";
 
 import type { DoctorCheck } from "../../backend.ts";
-import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../kvm-check.ts";
+import {
+  checkKvm,
+  emulatorName,
+  hostArchitecture,
+  type KvmCheckOptions,
+  type KvmVerdict,
+} from "../kvm-check.ts";
 import { findProgram, programVersion } from "../program.ts";
 import { findIsoTool } from "../seed.ts";
+import {
+  type DeviceNode,
+  type DeviceRemedy,
+  deviceRemedy,
+  type GroupMember,
+  isForGroup,
+  groupsOf,
+  readDeviceNode,
+  readGroupMember,
+} from "./kvm-device.ts";
 import { existingParent, opens } from "./opens.ts";
-import { remedies } from "./remedies.ts";
+import { joinGroup, remedies } from "./remedies.ts";
 
 const gibibyte = 1024 ** 3;
 
@@ -26,16 +42,18 @@ export async function kvmCheck(
     const message = "not tried, since this user may not open /dev/kvm; libvirt says that its QEMU may";
     return { ...check, verdict: "ok", message, fixable: false };
   }
-  const message = `${verdict.message}; machines run in software emulation, ten to twenty times slower`;
-  const remedy =
-    verdict.problem === "missing"
-      ? remedies.kvmModule
-      : verdict.problem === "permission"
-        ? remedies.kvmGroup
-        : verdict.problem === "qemu"
-          ? remedies.qemu
-          : undefined;
+  const { why, remedy } = await kvmRemedy(verdict, options.devicePath ?? "/dev/kvm");
+  const seen = [verdict.message, why].filter((words) => words !== undefined).join(": ");
+  const message = `${seen}; machines run in software emulation, ten to twenty times slower`;
   return { ...check, verdict: "warning", message, remedy, fixable: remedy !== undefined };
+}
+
+async function kvmRemedy({ problem }: KvmVerdict, device: string): Promise<Partial<DeviceRemedy>> {
+  if (problem === "missing") return { remedy: remedies.kvmModule };
+  if (problem === "qemu") return { remedy: remedies.qemu };
+  if (problem !== "permission") return {};
+  const node = await readDeviceNode(device);
+  return node === undefined ? {} : deviceRemedy(node, await readGroupMember());
 }
 
 /** The programs that the backend runs or has libvirt run. */
@@ -76,20 +94,19 @@ function program(
     : { id, title, verdict: "ok", message: found, fixable: false };
 }
 
-export interface HostUser {
+export interface HostUser extends GroupMember {
   isRoot: boolean;
-  groupIds: readonly number[];
-  /** The text of `/etc/group`. */
-  groups: string;
   /** Whether `/dev/kvm` opens, by whatever rule. */
   opensKvm: boolean;
+  /** That of `/dev/kvm`, when there is one. */
+  kvmNode: DeviceNode | undefined;
 }
 
 async function thisUser(): Promise<HostUser> {
   return {
+    ...(await readGroupMember()),
     isRoot: process.getuid?.() === 0,
-    groupIds: [...(process.getgroups?.() ?? []), process.getegid?.() ?? -1],
-    groups: await readFile("/etc/group", "utf8").catch(() => ""),
+    kvmNode: await readDeviceNode("/dev/kvm"),
     opensKvm: await opens("/dev/kvm", constants.R_OK | constants.W_OK),
   };
 }
@@ -99,32 +116,35 @@ async function thisUser(): Promise<HostUser> {
  * in, by whatever rule.
  */
 export async function groupChecks(uri: string, connects: boolean, user?: HostUser): Promise<DoctorCheck[]> {
-  const { isRoot, groupIds, groups, opensKvm } = user ?? (await thisUser());
+  const { isRoot, groupIds, groups, opensKvm, kvmNode } = user ?? (await thisUser());
+  const known = groupsOf(groups);
   const check = (name: "libvirt" | "kvm", needed: boolean, why: string): DoctorCheck => {
     const common = { id: `libvirt.group_${name}`, title: `Member of the group ${name}` };
     if (isRoot) return { ...common, verdict: "ok", message: "root needs no group", fixable: false };
-    const line = groups.split("\n").find((line) => line.startsWith(`${name}:`));
-    if (line !== undefined && groupIds.includes(Number(line.split(":")[2]))) {
+    const group = known.find((candidate) => candidate.name === name);
+    if (group !== undefined && groupIds.includes(group.id)) {
       return { ...common, verdict: "ok", message: "yes", fixable: false };
     }
     if (!needed)
       return { ...common, verdict: "ok", message: `no, and not needed for ${uri}`, fixable: false };
-    if (line === undefined) {
+    if (group === undefined) {
       return { ...common, verdict: "warning", message: `there is no group ${name} here`, fixable: false };
     }
-    const remedy = name === "kvm" ? remedies.kvmGroup : remedies.libvirtGroup;
     return {
       ...common,
       verdict: "warning",
       message: `no, and ${why}; the command works after the next login`,
-      remedy,
+      remedy: joinGroup(name),
       fixable: true,
     };
   };
+  // Where it is another group's, or no group's, the check of KVM itself has the remedy.
+  const kvm = known.find(({ name }) => name === "kvm");
+  const isForKvm = kvmNode !== undefined && kvmNode.groupId === kvm?.id && isForGroup(kvmNode);
   const isSystem = /^qemu(\+unix)?:\/\/\/system/.test(uri);
   return [
     check("libvirt", isSystem && !connects, `${uri} may refuse this user`),
-    check("kvm", uri.endsWith("/session") && !opensKvm, "/dev/kvm cannot be opened"),
+    check("kvm", uri.endsWith("/session") && !opensKvm && isForKvm, "/dev/kvm cannot be opened"),
   ];
 }
 

@@ -12,6 +12,11 @@ function install(debian: string, fedora: string, arch: string): Remedy {
   };
 }
 
+/** In force at the next login. */
+export function joinGroup(name: string): Remedy {
+  return { any: `sudo usermod -aG ${name} "$USER"` };
+}
+
 /** Now and after every boot. */
 function kernelSetting(setting: string): Remedy {
   return {
@@ -48,8 +53,11 @@ export const remedies = {
     arch: "sudo systemctl enable --now libvirtd.socket",
   },
   kvmModule: { any: "sudo modprobe kvm_intel || sudo modprobe kvm_amd" },
-  kvmGroup: { any: 'sudo usermod -aG kvm "$USER"' },
-  libvirtGroup: { any: 'sudo usermod -aG libvirt "$USER"' },
+  /** As udev makes it where its rules are in force. */
+  kvmNode: { any: 'sudo chown root:kvm /dev/kvm && sudo chmod 660 /dev/kvm && sudo usermod -aG kvm "$USER"' },
+  kvmNodeAndGroup: {
+    any: 'sudo groupadd --system kvm; sudo chown root:kvm /dev/kvm && sudo chmod 660 /dev/kvm && sudo usermod -aG kvm "$USER"',
+  },
   freeDisk: { any: "heyvm prune && heyvm images prune" },
   freeMemory: { any: "heyvm list" },
 } satisfies Record<string, Remedy>;
