@@ -1,47 +1,16 @@
 import { once } from "node:events";
-import {
-  chmod,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
 import { createDeferred } from "../sdk/deferred.ts";
-import { type HostDaemon, startHostDaemon, webSandbox } from "./testing/host-daemon.ts";
+import { createCliBench } from "./testing/cli-bench.ts";
+import { webSandbox } from "./testing/host-daemon.ts";
 import { patient } from "./testing/patient.ts";
 import { answerJson } from "../sdk/testing/wire-server.ts";
-import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
-
-interface Bench extends AsyncDisposable {
-  folder: string;
-  daemon: HostDaemon;
-  heyvm(...words: string[]): Promise<CliResult>;
-}
-
-async function setUp(play?: Parameters<typeof startHostDaemon>[1]): Promise<Bench> {
-  const folder = await mkdtemp(join(tmpdir(), "hv-"));
-  await mkdir(join(folder, "guest", "workspace"), { recursive: true });
-  const daemon = await startHostDaemon(join(folder, "guest"), play);
-  return {
-    folder,
-    daemon,
-    heyvm: (...words) => runCli(words, { socketPath: daemon.socketPath }),
-    async [Symbol.asyncDispose]() {
-      await daemon[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
+import { runCli, spawnCli } from "./testing/run-cli.ts";
 
 describe("usage", () => {
   test.each([
@@ -81,7 +50,7 @@ describe("usage", () => {
 
 describe("results", () => {
   test("a list is a table for people and an array for programs", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const { stdout } = await bench.heyvm("list");
     expect(stdout.split("\n").slice(0, 2)).toEqual([
       expect.stringMatching(/^ID +NAME +STATUS +TYPE +IMAGE/),
@@ -92,14 +61,14 @@ describe("results", () => {
   });
 
   test("what is not there is exit code 3 with the daemon's hint", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("get", "nobody");
     expect(result).toMatchObject({ exitCode: 3, stdout: "" });
     expect(result.stderr).toContain("hint: heyvm list --all");
   });
 
   test("a verb for several does the others when one fails", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("rm", "--yes", "nobody", "web");
     expect(result.exitCode).toBe(3);
     expect(result.stdout).toContain("removed web");
@@ -107,7 +76,7 @@ describe("results", () => {
   });
 
   test("when several fail, each is named with its reason, and what they share is the exit code", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("rm", "--yes", "nobody", "noone");
     expect(result).toMatchObject({ exitCode: 3, stdout: "" });
     for (const word of ["2 sandboxes failed", "nobody: ", "noone: ", "hint: heyvm list --all"]) {
@@ -117,7 +86,7 @@ describe("results", () => {
   });
 
   test("create prints the id alone when asked, and its steps on stderr", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("create", "--print-id");
     expect(result).toMatchObject({ exitCode: 0, stdout: `${webSandbox.id}\n` });
     expect(result.stderr).toContain("✓ Creating the machine  1.2s");
@@ -128,7 +97,7 @@ describe("doctor --fix", () => {
   test("--yes runs every remedy without a question, once each, and ends well when all is mended", async () => {
     const folder = await mkdtemp(join(tmpdir(), "hv-"));
     try {
-      await using bench = await setUp({ doctor: () => patient(folder) });
+      await using bench = await createCliBench({ doctor: () => patient(folder) });
       const { exitCode, stdout, stderr } = await bench.heyvm("doctor", "--fix", "--yes");
       expect(exitCode).toBe(0);
       expect(stdout).toContain("2 failures");
@@ -143,7 +112,7 @@ describe("doctor --fix", () => {
   test("without a terminal to ask on, nothing is run", async () => {
     const folder = await mkdtemp(join(tmpdir(), "hv-"));
     try {
-      await using bench = await setUp({ doctor: () => patient(folder) });
+      await using bench = await createCliBench({ doctor: () => patient(folder) });
       const { exitCode, stderr } = await bench.heyvm("doctor", "--fix");
       expect({ exitCode, stderr }).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--yes") });
       expect(await readdir(folder)).toEqual([]);
@@ -153,7 +122,7 @@ describe("doctor --fix", () => {
   });
 
   test("a remedy that fails is told with its exit code, and the finding stays", async () => {
-    await using bench = await setUp({ doctor: () => patient("/nonexistent") });
+    await using bench = await createCliBench({ doctor: () => patient("/nonexistent") });
     const { exitCode, stderr } = await bench.heyvm("doctor", "--fix", "--yes");
     expect(exitCode).toBe(5);
     expect(stderr).toMatch(/`touch \/nonexistent\/first` failed with exit code 1/);
@@ -162,13 +131,13 @@ describe("doctor --fix", () => {
 
 describe("exec", () => {
   test("streams stay apart and the exit code is the command's", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7");
     expect(result).toMatchObject({ exitCode: 7, stdout: "out\n", stderr: "err\n" });
   });
 
   test("binary input passes unchanged, and its end is passed on", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const input = Buffer.from(Array.from({ length: 1_000_003 }, (_, index) => (index * 7) % 256));
     const result = await runCli(["exec", "web", "--", "cat"], { socketPath: bench.daemon.socketPath, input });
     expect(result.exitCode).toBe(0);
@@ -176,13 +145,13 @@ describe("exec", () => {
   });
 
   test("options after the id belong to the command when there is no --", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("exec", "web", "echo", "--format", "json");
     expect(result).toMatchObject({ exitCode: 0, stdout: "--format json\n" });
   });
 
   test("a missing program is 127, one that can't be executed 126, a missing sandbox 125", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     await writeFile(join(bench.folder, "guest", "plain"), "text");
     expect(await bench.heyvm("exec", "web", "--", "./plain")).toMatchObject({ exitCode: 126 });
     expect(await bench.heyvm("exec", "web", "--", "no-such-program")).toMatchObject({ exitCode: 127 });
@@ -190,21 +159,21 @@ describe("exec", () => {
   });
 
   test("a signal that ends the command is 128 + n", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     expect(await bench.heyvm("exec", "web", "--", "sh", "-c", "kill -KILL $$")).toMatchObject({
       exitCode: 137,
     });
   });
 
   test("--format json gathers both outputs in one document", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("exec", "--format", "json", "web", "--", "sh", "-c", "echo out; exit 3");
     expect(result.exitCode).toBe(3);
     expect(JSON.parse(result.stdout)).toMatchObject({ stdout: "out\n", stderr: "", exit_code: 3 });
   });
 
   test("signals reach the command, which decides what they mean", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const script = "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 0.05; done";
     const child = spawnCli(["exec", "-n", "web", "--", "sh", "-c", script], {
       socketPath: bench.daemon.socketPath,
@@ -220,7 +189,7 @@ describe("exec", () => {
   });
 
   test("a reader that goes away ends it quietly", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const child = spawnCli(["exec", "web", "--", "yes"], { socketPath: bench.daemon.socketPath });
     let stderr = "";
     child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
@@ -232,7 +201,7 @@ describe("exec", () => {
 
 describe("run", () => {
   test("makes, runs, removes; only the command's output is on stdout", async () => {
-    await using bench = await setUp();
+    await using bench = await createCliBench();
     const result = await bench.heyvm("run", "--image", "debian:12", "--", "sh", "-c", "echo hi; exit 4");
     expect(result).toMatchObject({ exitCode: 4, stdout: "hi\n" });
     expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
@@ -241,7 +210,7 @@ describe("run", () => {
   test("Ctrl-C during start waits until the machine is off again, and leaves with 130", async () => {
     const off = createDeferred<void>();
     let ended = false;
-    await using bench = await setUp({
+    await using bench = await createCliBench({
       start: (answer) => {
         const step = { type: "step", id: "agent", title: "Waiting for the guest", state: "started" };
         answer.write(`${JSON.stringify({ ...step, elapsed_ms: 0 })}\n`);
@@ -264,7 +233,7 @@ describe("interruption", () => {
   test("Ctrl-C during create ends it, waits for the undo and leaves with 130", async () => {
     const undone = createDeferred<void>();
     let ended = false;
-    await using bench = await setUp({
+    await using bench = await createCliBench({
       create: (answer) => {
         const accepted = { type: "accepted", id: webSandbox.id };
         answer.write(`${JSON.stringify(accepted)}\n`, () => child.kill("SIGINT"));
@@ -280,80 +249,5 @@ describe("interruption", () => {
     await undone.promise;
     expect({ ended, exitCode: child.exitCode }).toEqual({ ended: false, exitCode: 130 });
     expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
-  });
-});
-
-describe("cp", () => {
-  test("a file goes up and comes back with its content and mode", async () => {
-    await using bench = await setUp();
-    const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
-    const content = Buffer.from(Array.from({ length: 300_001 }, (_, index) => index % 253));
-    await writeFile(up, content);
-    await chmod(up, 0o640);
-    expect(await bench.heyvm("cp", up, "web:/data/file")).toMatchObject({ exitCode: 0, stderr: "" });
-    expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
-    expect((await readFile(down)).equals(content)).toBe(true);
-    expect((await stat(down)).mode & 0o777).toBe(0o640);
-  });
-
-  test("a folder goes into one that exists, with what is in it", async () => {
-    await using bench = await setUp();
-    const source = join(bench.folder, "project");
-    await mkdir(join(source, "deep", "empty"), { recursive: true });
-    await writeFile(join(source, "deep", "a.sh"), "echo a");
-    await chmod(join(source, "deep", "a.sh"), 0o755);
-    expect(await bench.heyvm("cp", source, "web:")).toMatchObject({ exitCode: 0 });
-    const back = join(bench.folder, "back");
-    await mkdir(back);
-    const json = await bench.heyvm("cp", "--format", "json", "web:project", back);
-    expect(JSON.parse(json.stdout)).toMatchObject({ files: 1, bytes: 6 });
-    expect((await stat(join(back, "project", "deep", "a.sh"))).mode & 0o777).toBe(0o755);
-    expect((await stat(join(back, "project", "deep", "empty"))).isDirectory()).toBe(true);
-  });
-
-  test("- is stdin and stdout", async () => {
-    await using bench = await setUp();
-    const input = Buffer.from([0, 1, 255, 10, 13]);
-    await runCli(["cp", "-", "web:in"], { socketPath: bench.daemon.socketPath, input });
-    expect((await bench.heyvm("cp", "web:in", "-")).stdoutBytes.equals(input)).toBe(true);
-  });
-
-  test("a link is copied as a link, and a later copy does not follow it out of the destination", async () => {
-    await using bench = await setUp();
-    const guest = join(bench.folder, "guest", "workspace", "out");
-    const [outside, back] = [join(bench.folder, "outside"), join(bench.folder, "back")];
-    await mkdir(guest);
-    await mkdir(outside);
-    await symlink(outside, join(guest, "trap"));
-    expect(await bench.heyvm("cp", "web:out", back)).toMatchObject({ exitCode: 0 });
-    expect(await readlink(join(back, "trap"))).toBe(outside);
-    // Now the guest says that it is a folder, with a file in it.
-    await rm(join(guest, "trap"));
-    await mkdir(join(guest, "trap"));
-    await writeFile(join(guest, "trap", "evil"), "x");
-    const second = await bench.heyvm("cp", "web:out/.", back);
-    expect(second.exitCode).not.toBe(0);
-    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
-    // Nor when it is the copy's own name that the link has.
-    const third = await bench.heyvm("cp", "web:out/trap", back);
-    expect(third.exitCode).not.toBe(0);
-    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
-  });
-
-  test("what has no content to copy is an error that says what to do, and none of heyvm's own", async () => {
-    await using bench = await setUp();
-    const device = await bench.heyvm("cp", "/dev/null", "web:x");
-    expect(device.exitCode).toBe(2);
-    expect(device.stderr).toContain("heyvm cp - ID:PATH");
-    const unreadable = await bench.heyvm("cp", "/proc/self/mem", "web:x");
-    expect(unreadable.exitCode).not.toBe(0);
-    expect(unreadable.stderr).toContain("cannot read /proc/self/mem");
-    expect(unreadable.stderr).not.toContain("bug");
-  });
-
-  test("a file that is not there is exit code 3, on either side", async () => {
-    await using bench = await setUp();
-    expect(await bench.heyvm("cp", "web:/nope", ".")).toMatchObject({ exitCode: 3 });
-    expect(await bench.heyvm("cp", "/nope", "web:")).toMatchObject({ exitCode: 3 });
   });
 });

@@ -17,7 +17,7 @@ function parseUri(text: string): string {
     if (!(error instanceof LibvirtUriError)) throw error;
     throw new InvalidArgumentError("uri", `--uri: ${messageOf(error)}`, {
       cause: error,
-      hint: "use qemu:///session, qemu:///system, qemu+ssh://user@host/system or qemu+tcp://host/system",
+      hint: "for this user's own machines: --uri qemu:///session",
     });
   }
 }

@@ -1,0 +1,82 @@
+import { chmod, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { describe, expect, test } from "vitest";
+
+import { createCliBench } from "../testing/cli-bench.ts";
+import { runCli } from "../testing/run-cli.ts";
+
+describe("cp", () => {
+  test("a file goes up and comes back with its content and mode", async () => {
+    await using bench = await createCliBench();
+    const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
+    const content = Buffer.from(Array.from({ length: 300_001 }, (_, index) => index % 253));
+    await writeFile(up, content);
+    await chmod(up, 0o640);
+    expect(await bench.heyvm("cp", up, "web:/data/file")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
+    expect((await readFile(down)).equals(content)).toBe(true);
+    expect((await stat(down)).mode & 0o777).toBe(0o640);
+  });
+
+  test("a folder goes into one that exists, with what is in it", async () => {
+    await using bench = await createCliBench();
+    const source = join(bench.folder, "project");
+    await mkdir(join(source, "deep", "empty"), { recursive: true });
+    await writeFile(join(source, "deep", "a.sh"), "echo a");
+    await chmod(join(source, "deep", "a.sh"), 0o755);
+    expect(await bench.heyvm("cp", source, "web:")).toMatchObject({ exitCode: 0 });
+    const back = join(bench.folder, "back");
+    await mkdir(back);
+    const json = await bench.heyvm("cp", "--format", "json", "web:project", back);
+    expect(JSON.parse(json.stdout)).toMatchObject({ files: 1, bytes: 6 });
+    expect((await stat(join(back, "project", "deep", "a.sh"))).mode & 0o777).toBe(0o755);
+    expect((await stat(join(back, "project", "deep", "empty"))).isDirectory()).toBe(true);
+  });
+
+  test("- is stdin and stdout", async () => {
+    await using bench = await createCliBench();
+    const input = Buffer.from([0, 1, 255, 10, 13]);
+    await runCli(["cp", "-", "web:in"], { socketPath: bench.daemon.socketPath, input });
+    expect((await bench.heyvm("cp", "web:in", "-")).stdoutBytes.equals(input)).toBe(true);
+  });
+
+  test("a link is copied as a link, and a later copy does not follow it out of the destination", async () => {
+    await using bench = await createCliBench();
+    const guest = join(bench.folder, "guest", "workspace", "out");
+    const [outside, back] = [join(bench.folder, "outside"), join(bench.folder, "back")];
+    await mkdir(guest);
+    await mkdir(outside);
+    await symlink(outside, join(guest, "trap"));
+    expect(await bench.heyvm("cp", "web:out", back)).toMatchObject({ exitCode: 0 });
+    expect(await readlink(join(back, "trap"))).toBe(outside);
+    // Now the guest says that it is a folder, with a file in it.
+    await rm(join(guest, "trap"));
+    await mkdir(join(guest, "trap"));
+    await writeFile(join(guest, "trap", "evil"), "x");
+    const second = await bench.heyvm("cp", "web:out/.", back);
+    expect(second.exitCode).not.toBe(0);
+    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
+    // Nor when it is the copy's own name that the link has.
+    const third = await bench.heyvm("cp", "web:out/trap", back);
+    expect(third.exitCode).not.toBe(0);
+    await expect(stat(join(outside, "evil"))).rejects.toThrow("ENOENT");
+  });
+
+  test("what has no content to copy is an error that says what to do, and none of heyvm's own", async () => {
+    await using bench = await createCliBench();
+    const device = await bench.heyvm("cp", "/dev/null", "web:x");
+    expect(device.exitCode).toBe(2);
+    expect(device.stderr).toContain("heyvm cp - ID:PATH");
+    const unreadable = await bench.heyvm("cp", "/proc/self/mem", "web:x");
+    expect(unreadable.exitCode).not.toBe(0);
+    expect(unreadable.stderr).toContain("cannot read /proc/self/mem");
+    expect(unreadable.stderr).not.toContain("bug");
+  });
+
+  test("a file that is not there is exit code 3, on either side", async () => {
+    await using bench = await createCliBench();
+    expect(await bench.heyvm("cp", "web:/nope", ".")).toMatchObject({ exitCode: 3 });
+    expect(await bench.heyvm("cp", "/nope", "web:")).toMatchObject({ exitCode: 3 });
+  });
+});
