@@ -13,7 +13,7 @@ import { LibvirtConnectError } from "../errors.ts";
 
 export interface SupervisedDaemon {
   program: string;
-  /** The supervisor's process id: signals to it end nothing else. */
+  /** The supervisor's process id. SIGTERM to it ends the daemon in order, and then its helpers; machines go on. */
   pid: number;
   /** Aborts with a `LibvirtConnectError` when it has left. */
   left: AbortSignal;
@@ -123,7 +123,7 @@ function isExecutable(path: string): boolean {
  * it, each define asks QEMU for everything once more, which takes seconds.
  */
 const pythonSupervisor = `
-import ctypes, os, stat, sys, tempfile
+import ctypes, os, signal, stat, sys, tempfile
 libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_CHILD_SUBREAPER, CLONE_NEWNS = 36, 0x00020000
 MS_BIND, MS_REC, MS_SLAVE, MNT_DETACH = 0x1000, 0x4000, 0x80000, 2
@@ -150,18 +150,21 @@ if sys.argv[1] == "kvm":
     except OSError: pass
 helpers = {os.posix_spawn(path, [path], os.environ) for path in sys.argv[2].split(":") if path}
 daemon = os.posix_spawn(sys.argv[3], sys.argv[3:], os.environ)
+code = None
+def pass_on(*_):
+    if code is None: os.kill(daemon, signal.SIGTERM)
+signal.signal(signal.SIGTERM, pass_on)
 def children():
     try:
         with open("/proc/self/task/%d/children" % os.getpid()) as file: return {int(pid) for pid in file.read().split()}
     except OSError: return helpers
-code = None
 while True:
     try: pid, status = os.wait()
     except ChildProcessError: break
     helpers.discard(pid)
     if pid == daemon: code = status >> 8 if status & 127 == 0 else 128 + (status & 127)
     if code is not None and children() <= helpers:
-        for helper in helpers: os.kill(helper, 15)
+        for helper in helpers: os.kill(helper, signal.SIGTERM)
 sys.exit(code)
 `;
 
@@ -171,7 +174,8 @@ my $prctl = { x64 => 157, arm64 => 167 }->{"${process.arch}"};
 syscall($prctl, 36, 1, 0, 0, 0) if defined $prctl;
 my $daemon = fork() // exit 127;
 if ($daemon == 0) { exec { $ARGV[0] } @ARGV; exit 127; }
+$SIG{TERM} = sub { kill TERM => $daemon if $daemon };
 my $code = 0;
-while ((my $pid = wait()) != -1) { $code = $? if $pid == $daemon; }
+while ((my $pid = wait()) != -1) { ($code, $daemon) = ($?, 0) if $pid == $daemon; }
 exit(($code >> 8) || ($code & 127 ? 128 + ($code & 127) : 0));
 `;

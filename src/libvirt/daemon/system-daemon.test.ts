@@ -12,7 +12,7 @@ const scenario = join(root, "src/libvirt/testing/system-daemon-scenario.ts");
 const isRoot = process.geteuid?.() === 0;
 
 it.runIf(isRoot)(
-  "root gets a system daemon with its log daemon, once, and nothing stays unreaped",
+  "root gets a system daemon with its log daemon, once; nothing stays unreaped, and both go when they are asked to",
   async () => {
     const namespaces = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
     const { stdout } = await run("unshare", [...namespaces, process.execPath, "--import", "tsx", scenario], {
@@ -28,6 +28,7 @@ it.runIf(isRoot)(
       again: [],
       states: ["paused", "paused"],
       zombies: 0,
+      left: [],
     });
   },
 );

@@ -1,9 +1,11 @@
 /**
  * Run as root in mount and process namespaces of its own (it ends as process 1 of them): starts the system daemon with
- * everything that libvirt writes in memory, uses it, and prints what it saw as JSON.
+ * everything that libvirt writes in memory, uses it, ends it, and prints what it saw as JSON.
  */
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { connectLibvirt, startSystemDaemon } from "../index.ts";
 import { tinyDomainXml } from "./tiny-domain.ts";
@@ -23,9 +25,31 @@ for (const uri of ["qemu:///system", "qemu:///session"]) {
   states.push((await connection.domains.state(domain)).state);
   await connection.domains.destroy(domain);
 }
-console.log(JSON.stringify({ absent, started, again, states, zombies: countZombies() }));
+const zombies = countZombies();
+const programs = started.map(({ program }) => basename(program));
+process.kill(started[0]?.pid ?? 0, "SIGTERM");
+const deadlineMs = Date.now() + 60_000;
+let left = programs;
+while (left.length > 0 && Date.now() < deadlineMs) {
+  await delay(20);
+  left = running().filter((name) => programs.includes(name));
+}
+console.log(JSON.stringify({ absent, started, again, states, zombies, left }));
+
+function running(): string[] {
+  return processIds().flatMap((pid) => {
+    try {
+      return [readFileSync(`/proc/${pid}/comm`, "utf8").trim()];
+    } catch {
+      return []; // it has just ended
+    }
+  });
+}
 
 function countZombies(): number {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return pids.filter((pid) => readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ")).length;
+  return processIds().filter((pid) => readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ")).length;
+}
+
+function processIds(): string[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
 }
