@@ -5,6 +5,7 @@ import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, identifyNew, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
 import { inStep, type Progress } from "./progress.ts";
+import { outermostFirst } from "./nested-mounts.ts";
 import { publishPorts } from "./ports.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { collectOutput } from "./output.ts";
@@ -65,7 +66,7 @@ export async function prepareGuest(
     const isClone = started.start.how === "cloned";
     if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
     else await identifyAgain(agent, spec.slug, { signal });
-    for (const { tag, guestPath, readOnly } of started.guestMounts) {
+    for (const { tag, guestPath, readOnly } of outermostFirst(started.guestMounts)) {
       await agent.mount(tag, guestPath, { readOnly, signal });
     }
     await agent.files.makeDirectory(spec.workingDirectory, { recursive: true, signal });

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import type { MachineMount } from "../backends/backend.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError, messageOf, shellQuoted } from "../errors/index.ts";
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
+import { checkNestedPlace } from "./nested-mounts.ts";
 import { checkWay, isInside, mountField, type MountHolder } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
@@ -64,8 +65,10 @@ export async function resolveMounts(
     }
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
-  for (const [index, { hostPath: resolved }] of mounts.entries()) {
+  for (const [index, mount] of mounts.entries()) {
+    const { hostPath: resolved } = mount;
     const path = requests[index]?.hostPath ?? resolved;
+    await checkNestedPlace(`mounts[${index}].sandbox_path`, mount, mounts);
     await checkWay({ field: mountField(index), path, resolved }, mounts, others);
   }
   return { mounts, warnings };

@@ -42,9 +42,9 @@ export interface MountHolder {
 const mostLinks = 40;
 
 /**
- * Refuses a mount on whose way a name is looked up in a folder that a guest may write to, links of links included; a
- * folder counts under all its names. `others` is asked after the way was walked: whoever made a link until then is
- * among them.
+ * Refuses a mount on whose way a name is looked up in a folder that a guest may write to, links of links included. The
+ * folder of a sandbox that runs counts under all its names. `others` is asked after the way was walked: whoever made a
+ * link until then is among them.
  */
 export async function checkWay(
   mount: AskedMount,

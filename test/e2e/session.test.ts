@@ -105,8 +105,10 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
   let made: { code: number | null; stderr: string };
   beforeAll(async () => {
     const odd = join(host.paths.home, "a,b");
-    await host.run(["sh", "-c", `mkdir ${odd}; echo odd > ${odd}/file`]);
-    const many = [1, 2, 3, 4, 5, 6].flatMap((n) => ["--mount", `${odd}:/mnt/odd${n}:ro`]);
+    await host.run(["sh", "-c", `mkdir -p ${odd}/below; echo odd > ${odd}/file`]);
+    // One lies below another that is asked for later.
+    const places = ["odd1/below", "odd1", "odd2", "odd3", "odd4", "odd5"];
+    const many = places.flatMap((place) => ["--mount", `${odd}:/mnt/${place}:ro`]);
     const mounts = [...(await makeMountedFolders({ host })), ...many];
     const inside = ["--needs-network", "--working-directory", "/srv/app", "--env", "COLOUR=blue"];
     const hooks = ["--setup-hook", "echo $COLOUR > hooked"];
@@ -126,7 +128,9 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
     const lines = await inGuest(node(), "pwd; cat hooked; echo $COLOUR; df -m --output=size / | tail -1");
     expect(lines).toMatch(/^\/srv\/app\nblue\nblue\n *\d+\n$/);
     expect(Number(lines.split("\n")[3])).toBeGreaterThan(4500);
-    expect(await inGuest(node(), "cat /mnt/odd*/file | sort | uniq -c")).toBe("      6 odd\n");
+    expect(await inGuest(node(), "cat /mnt/odd*/file /mnt/odd1/below/file | sort | uniq -c")).toBe(
+      "      6 odd\n",
+    );
     expect(await inGuest(node(), "cat /var/log/heyvm-start.log")).toBe("started\n");
     expect(await succeed(host, "logs", "web")).toContain("started");
   });
