@@ -35,7 +35,7 @@ export interface SessionParts {
 
 /** The agent's operations, and the life of the session: reconnecting, signs of life, the end. */
 export class Session implements AgentSession {
-  readonly info: AgentInfo;
+  info: AgentInfo;
   readonly files: AgentFiles;
   readonly closed: Promise<Error | undefined>;
   readonly #parts: SessionParts;
@@ -73,6 +73,7 @@ export class Session implements AgentSession {
       what: "giving the guest its identity",
     };
     await callAgent(this.#parts.mux, call, options);
+    if (identity.bootId !== undefined) this.info = { ...this.info, bootId: identity.bootId };
   }
 
   async mount(
@@ -131,8 +132,8 @@ export class Session implements AgentSession {
     this.#parts.link.lastReceivedAtMs = performance.now();
   }
 
-  close(): Promise<void> {
-    return this.end(undefined);
+  close(reason?: Error): Promise<void> {
+    return this.end(reason);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

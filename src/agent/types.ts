@@ -133,6 +133,7 @@ export type DialTarget = { port: number; host?: string } | { path: string };
 
 /** A conversation with one guest's agent. Survives a broken pipe by opening it anew and resuming where it was. */
 export interface AgentSession extends AsyncDisposable {
+  /** What the agent said of its guest; the boot id is the one that `identify` has set since. */
   readonly info: AgentInfo;
   /**
    * Starts a command. `options.timeoutMs` is for the start alone (the command's own is in the request); the signal also
@@ -158,9 +159,10 @@ export interface AgentSession extends AsyncDisposable {
   /** Call before the guest is paused: until `release`, its silence does not count against it. */
   hold(): void;
   release(): void;
-  /** Settles when the session is over for good; the reason is an error unless `close` was called. */
+  /** Settles when the session is over for good; the reason is an error unless `close` was called without one. */
   readonly closed: Promise<Error | undefined>;
-  close(): Promise<void>;
+  /** With a reason, calls that are under way fail with it, and the agent is not told. */
+  close(reason?: Error): Promise<void>;
 }
 
 export interface ConnectOptions extends CallOptions {

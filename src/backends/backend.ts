@@ -51,6 +51,8 @@ export interface MachineStatus {
   reason?: string | undefined;
   /** The cause, where it is one of the host's: `disk_full`. */
   code?: ErrorCode | undefined;
+  /** Told to who watches: the guest was just reset, and begins anew in the same machine. */
+  rebooted?: boolean | undefined;
 }
 
 /** Something that the host side of the agent has to mount in the guest, because the hypervisor only offers a device. */
@@ -146,7 +148,7 @@ export interface Backend {
   openChannel(id: string, signal: AbortSignal): Promise<Duplex>;
   /** What the machine printed on its console so far, newest `maxBytes` at the most; empty where there is none. */
   readConsole(id: string, maxBytes: number, signal: AbortSignal): Promise<Buffer>;
-  /** Tells of machines that changed state by themselves. Returns the function that ends it. */
+  /** Tells of machines that changed state, or rebooted, by themselves. Returns the function that ends it. */
   watch(listener: (status: MachineStatus) => void): () => void;
 
   /** Images (by fingerprint) that shared preparations or machines stand on. */

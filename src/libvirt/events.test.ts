@@ -52,6 +52,15 @@ describe("events", () => {
     }
   });
 
+  it("tell that a guest was reset", async () => {
+    await using running = await withDomain(connection, "reset", { start: true });
+    const names: string[] = [];
+    await using _subscription = await connection.events.onReboot(({ domain }) => names.push(domain.name));
+    await connection.domains.resume(running.domain);
+    await connection.domains.reset(running.domain);
+    await expect.poll(() => names).toContain("reset");
+  });
+
   it("of one domain are only that domain's, and none comes after the end of the subscription", async () => {
     await using one = await withDomain(connection, "one");
     await using two = await withDomain(connection, "two");

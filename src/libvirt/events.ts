@@ -19,6 +19,11 @@ export interface LifecycleEvent {
   detail: string;
 }
 
+/** The guest was reset, mostly by itself; it begins anew in the same QEMU. */
+export interface RebootEvent {
+  domain: DomainRef;
+}
+
 export interface AgentEvent {
   domain: DomainRef;
   state: "connected" | "disconnected" | "unknown";
@@ -44,6 +49,7 @@ export interface EventOptions {
 export interface EventCalls {
   /** Resolves when the daemon will tell of all that happens from now on. */
   onLifecycle(listener: (event: LifecycleEvent) => void, options?: EventOptions): Promise<Subscription>;
+  onReboot(listener: (event: RebootEvent) => void, options?: EventOptions): Promise<Subscription>;
   onAgent(listener: (event: AgentEvent) => void, options?: EventOptions): Promise<Subscription>;
   /**
    * The same as an iterator: ends when the signal aborts, rejects when the connection is lost or 10,000 events wait
@@ -59,9 +65,11 @@ const agentReasons = ["unknown", "domain-started", "channel"] as const;
 
 export function eventCalls(rpc: Rpc): EventCalls {
   const lifecycle = createEventKind(rpc, eventId.lifecycle, eventProcedure.lifecycle, readLifecycle);
+  const reboot = createEventKind(rpc, eventId.reboot, eventProcedure.reboot, readReboot);
   const agent = createEventKind(rpc, eventId.agentLifecycle, eventProcedure.agentLifecycle, readAgent);
   return {
     onLifecycle: lifecycle,
+    onReboot: reboot,
     onAgent: agent,
     lifecycle: (options) => iterate(rpc, lifecycle, options),
   };
@@ -176,6 +184,10 @@ function readLifecycle(reader: XdrReader): LifecycleEvent {
   const event = nameAt(lifecycleEventNames, reader.i32());
   const detail = reader.i32();
   return { domain, event, detail: event === "unknown" ? "unknown" : nameAt(lifecycleDetails[event], detail) };
+}
+
+function readReboot(reader: XdrReader): RebootEvent {
+  return { domain: readDomain(reader) };
 }
 
 function readAgent(reader: XdrReader): AgentEvent {

@@ -95,12 +95,12 @@ const qemuProcedures = {
 } as const;
 
 /** Messages of the `remote` program that come without a call. */
-export const eventProcedure = { lifecycle: 318, agentLifecycle: 348 } as const;
+export const eventProcedure = { lifecycle: 318, reboot: 319, agentLifecycle: 348 } as const;
 
 export const keepAliveProcedure = { ping: 1, pong: 2 } as const;
 
 /** The kinds of events that can be asked for. */
-export const eventId = { lifecycle: 0, agentLifecycle: 18 } as const;
+export const eventId = { lifecycle: 0, reboot: 1, agentLifecycle: 18 } as const;
 
 /** Numbers for `supportsFeature` that matter to a client. */
 export const driverFeature = { keepAlive: 10, eventCallback: 14 } as const;

@@ -1,12 +1,13 @@
 /** What a guest needs after its machine started and before anyone may use it. */
 import type { AgentSession } from "../agent/types.ts";
-import type { StartedMachine } from "../backends/backend.ts";
+import type { GuestMount, StartedMachine } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, identifyNew, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { outermostFirst } from "./nested-mounts.ts";
 import { publishPorts } from "./ports.ts";
+import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { collectOutput } from "./output.ts";
 import { startLogPaths } from "./logs.ts";
@@ -66,9 +67,7 @@ export async function prepareGuest(
     const isClone = started.start.how === "cloned";
     if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
     else await identifyAgain(agent, spec.slug, { signal });
-    for (const { tag, guestPath, readOnly } of outermostFirst(started.guestMounts)) {
-      await agent.mount(tag, guestPath, { readOnly, signal });
-    }
+    await mountAll(agent, started.guestMounts, signal);
     await agent.files.makeDirectory(spec.workingDirectory, { recursive: true, signal });
   });
   if (spec.network) {
@@ -97,20 +96,33 @@ export async function putToUse(
     }
   }
   sandbox.ports = await publishPorts(spec.openPorts, async (signal) => await sandbox.session.get(signal));
-  const { startCommand } = spec;
-  if (startCommand !== undefined) {
+  if (spec.startCommand !== undefined) {
     await inStep(progress, { id: "start-command", title: "Starting the start command" }, async () => {
-      await agent.exec(
-        {
-          argv: [shell, "-c", startCommand],
-          cwd: spec.workingDirectory,
-          env: spec.env,
-          detached: { stdoutPath: startLogPaths.stdout, stderrPath: startLogPaths.stderr },
-        },
-        { signal },
-      );
+      await beginStartCommand(agent, spec, signal);
     });
   }
+}
+
+/** Those first that others lie below. */
+export async function mountAll(
+  agent: AgentSession,
+  mounts: readonly GuestMount[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const { tag, guestPath, readOnly } of outermostFirst(mounts)) {
+    await agent.mount(tag, guestPath, { readOnly, signal });
+  }
+}
+
+/** Does nothing without one. It goes on by itself, and writes where `logs` looks. */
+export async function beginStartCommand(
+  agent: AgentSession,
+  { startCommand, workingDirectory, env }: SandboxSpec,
+  signal: AbortSignal,
+): Promise<void> {
+  if (startCommand === undefined) return;
+  const detached = { stdoutPath: startLogPaths.stdout, stderrPath: startLogPaths.stderr };
+  await agent.exec({ argv: [shell, "-c", startCommand], cwd: workingDirectory, env, detached }, { signal });
 }
 
 async function runHook(

@@ -31,21 +31,40 @@ export async function backendOf(context: SandboxContext, { record }: LiveSandbox
   return await context.backends.get(record.spec.backend, record.spec.uri);
 }
 
+/** With every new session, before anybody has it. */
+export type OnConnected = (
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  agent: AgentSession,
+  signal: AbortSignal,
+) => Promise<void>;
+
 /** A session that connects over the backend's channel when it is first needed. */
 export function machineSession(
   context: SandboxContext,
   id: string,
   backend: () => Promise<Backend>,
+  onConnected: OnConnected,
 ): SessionHolder {
   return createSessionHolder(async (signal): Promise<AgentSession> => {
     const machine = await backend();
-    const status = context.registry.find(id)?.record.status;
+    const sandbox = context.registry.find(id);
+    const answersSoon = sandbox?.record.status === "running" && !sandbox.rebooting;
     using end = machineEnd(machine, id);
+    const ended = AbortSignal.any([signal, context.shutdown, end.signal]);
     try {
-      return await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
-        signal: AbortSignal.any([signal, context.shutdown, end.signal]),
-        timeoutMs: status === "running" ? runningTimeoutMs : context.settings.boot_timeout_seconds * 1000,
+      const agent = await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
+        signal: ended,
+        timeoutMs: answersSoon ? runningTimeoutMs : context.settings.boot_timeout_seconds * 1000,
       });
+      if (sandbox === undefined) return agent;
+      try {
+        await onConnected(context, sandbox, agent, ended);
+      } catch (error) {
+        await agent.close();
+        throw error;
+      }
+      return agent;
     } catch (error) {
       throw end.signal.aborted ? end.signal.reason : error;
     }

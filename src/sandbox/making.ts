@@ -5,6 +5,7 @@ import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
+import { setUpAfterReboot, setUpOf } from "./guest-reboot.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { recordVersion, type SandboxRecord, type SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
@@ -38,7 +39,12 @@ export async function enter(
   backend: Backend,
   options: { warm: boolean },
 ): Promise<LiveSandbox> {
-  const session = machineSession(context, record.id, async () => await Promise.resolve(backend));
+  const session = machineSession(
+    context,
+    record.id,
+    async () => await Promise.resolve(backend),
+    setUpAfterReboot,
+  );
   // Known before its folder exists: a prune that goes on now would take it for a leftover.
   const sandbox = context.registry.add(record, session, options);
   try {
@@ -106,7 +112,7 @@ export async function makeMachine(
 export async function enterService(
   context: SandboxContext,
   sandbox: LiveSandbox,
-  { start, warnings }: StartedMachine,
+  { start, warnings, guestMounts }: StartedMachine,
 ): Promise<void> {
   const { spec, id, warnings: earlier } = sandbox.record;
   const nowMs = Date.now();
@@ -116,6 +122,7 @@ export async function enterService(
     startedAtMs: nowMs,
     expiresAtMs,
     start,
+    setUp: setUpOf(sandbox, guestMounts),
     warnings: [...earlier, ...warnings],
   });
   if (expiresAtMs !== null) context.deadlines.arm(id, expiresAtMs);

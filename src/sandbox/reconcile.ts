@@ -3,6 +3,7 @@ import type { Backend, MachineStatus } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
 import { applyMachineStatus } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
+import { setUpAfterReboot } from "./guest-reboot.ts";
 import { backendOf, machineSession } from "./machine.ts";
 import { publishPorts } from "./ports.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -46,7 +47,7 @@ export async function refresh(context: SandboxContext, sandbox: LiveSandbox): Pr
 function addLoaded(context: SandboxContext, record: SandboxRecord, damaged: boolean): LiveSandbox {
   const sandbox = context.registry.add(
     record,
-    machineSession(context, record.id, async () => await backendOf(context, sandbox)),
+    machineSession(context, record.id, async () => await backendOf(context, sandbox), setUpAfterReboot),
     { damaged },
   );
   return sandbox;

@@ -61,10 +61,18 @@ export const recordSchema = z.object({
   startedAtMs: z.number().nullable(),
   expiresAtMs: z.number().nullable(),
   warnings: z.array(z.string()),
+  /** What a guest that reboots by itself needs again, and which boot of it has that; absent in records of earlier versions. */
+  setUp: z
+    .object({
+      bootId: z.string(),
+      guestMounts: z.array(z.object({ tag: z.string(), guestPath: z.string(), readOnly: z.boolean() })),
+    })
+    .optional(),
   /** How its machine came up the last time. */
   start: z.object({ how: z.enum(["cloned", "booted"]), reason: z.string().optional() }).optional(),
 });
 
+export type GuestSetUp = NonNullable<SandboxRecord["setUp"]>;
 export type SandboxSpec = z.infer<typeof specSchema>;
 export type SandboxRecord = z.infer<typeof recordSchema>;
 export type StoredStatus = SandboxRecord["status"];

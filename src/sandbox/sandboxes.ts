@@ -8,6 +8,7 @@ import { createBackendRegistry, type OpenBackends } from "./backend-registry.ts"
 import { disconnect } from "./changes.ts";
 import type { ImageSource, Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
+import { followReboot } from "./guest-reboot.ts";
 import { createImageHolds } from "./image-holds.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
@@ -128,6 +129,7 @@ async function machineChanged(
   try {
     // Asked anew under the lock: an event may be old by then.
     await refresh(context, sandbox);
+    if (status.rebooted === true) await followReboot(context, sandbox);
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "a machine's change of state could not be recorded");
   }

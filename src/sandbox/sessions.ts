@@ -7,8 +7,8 @@ export interface SessionHolder {
   get(signal: AbortSignal): Promise<AgentSession>;
   /** The session, if there is one now. */
   current(): AgentSession | undefined;
-  /** Ends the session, or the connecting. The next `get` connects anew. */
-  close(): Promise<void>;
+  /** Ends the session (calls that are under way fail with the reason), or the connecting. The next `get` connects anew. */
+  close(reason?: Error): Promise<void>;
   /** As `close`, and every later `get` throws the reason: nobody would close what it connected. */
   end(reason: Error): Promise<void>;
 }
@@ -37,13 +37,13 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
     return mine.session;
   };
 
-  const close = async (): Promise<void> => {
+  const close = async (reason?: Error): Promise<void> => {
     const closing = pending;
     pending = undefined;
     session = undefined;
     closing?.abort.abort();
     const connected = await closing?.session.catch(() => undefined);
-    await connected?.close();
+    await connected?.close(reason);
   };
 
   return {

@@ -1,6 +1,7 @@
 /** Starts a stopped sandbox again. */
 import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
+import { setUpOf } from "./guest-reboot.ts";
 import { setUpGuest } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
@@ -66,6 +67,7 @@ async function startChecked(
       startedAtMs: Date.now(),
       errorMessage: undefined,
       start: started.start,
+      setUp: setUpOf(sandbox, started.guestMounts),
     });
   } catch (error) {
     await disconnect(sandbox);

@@ -96,8 +96,8 @@ export interface Domains {
   /** The names of all of them, also of those that are off. */
   list(signal: AbortSignal): Promise<string[]>;
   openChannel(domain: string, channel: string, signal: AbortSignal): Promise<Duplex>;
-  /** Tells the names of domains that have changed state. Returns the function that ends it. */
-  onChange(listener: (domain: string) => void): () => void;
+  /** Tells the names of domains that have changed state, or rebooted. Returns the function that ends it. */
+  onChange(listener: (domain: string, how?: "rebooted") => void): () => void;
 }
 
 export interface LibvirtHost {

@@ -155,11 +155,14 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       return readConsoleLog(storage, host.isLocal, machineNames(id).consoleLog, maxBytes, signal);
     },
     watch(listener) {
-      return host.domains.onChange((domain) => {
+      return host.domains.onChange((domain, how) => {
         const id = machineOfDomain(domain);
         if (id?.startsWith("sb-") !== true) return;
         // An event that cannot be looked into is made up for by the next look of whoever listens.
-        status(id, AbortSignal.timeout(30_000)).then(listener, () => undefined);
+        status(id, AbortSignal.timeout(30_000)).then(
+          (now) => listener(how === undefined ? now : { ...now, rebooted: true }),
+          () => undefined,
+        );
       });
     },
 

@@ -23,12 +23,13 @@ const channelBusyMs = 10_000;
 const channelRetryMs = { first: 50, longest: 1_000 };
 
 export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
-  const listeners = new Set<(domain: string) => void>();
-  const tell = (name: string) => {
-    for (const listener of listeners) listener(name);
+  const listeners = new Set<(domain: string, how?: "rebooted") => void>();
+  const tell = (name: string, how?: "rebooted") => {
+    for (const listener of listeners) listener(name, how);
   };
   link.onConnect(async ({ events }) => {
     await events.onLifecycle(({ domain }) => tell(domain.name));
+    await events.onReboot(({ domain }) => tell(domain.name, "rebooted"));
   });
   const reconnect = createReconnect(() => domains.list(AbortSignal.timeout(60_000)), tell);
   link.onLost(() => {

@@ -3,6 +3,8 @@
  * processes of its own, on a unix socket. No virtual machine, no isolation worth the name: never part of the product.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -14,6 +16,8 @@ import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
 const guestSocket = "/run/agent.sock";
+/** A guest that makes this file reboots. */
+const rebootFile = "reboot";
 const watchIntervalMs = 100;
 
 interface Machine {
@@ -28,8 +32,29 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
   let launched = 0;
   const look = setInterval(() => void tellChanges(), watchIntervalMs);
 
+  const specs = new Map<string, MachineSpec>();
+  const reboots = new Map<string, Promise<void>>();
+
+  async function reboot(id: string): Promise<void> {
+    const spec = specs.get(id);
+    if (spec === undefined) return;
+    await rm(join(folder, id, "root", rebootFile));
+    await kill(folder, id);
+    await launch(folder, spec);
+    launched += 1;
+    const status = await statusOf(folder, id);
+    for (const listener of listeners) listener({ ...status, rebooted: true });
+  }
+
   async function tellChanges(): Promise<void> {
     for (const id of await idsIn(folder)) {
+      if (reboots.has(id)) continue;
+      if (existsSync(join(folder, id, "root", rebootFile))) {
+        reboots.set(id, reboot(id));
+        await reboots.get(id);
+        reboots.delete(id);
+        continue;
+      }
       const launchedBefore = launched;
       const status = await statusOf(folder, id);
       // It may be of the time before a start.
@@ -52,6 +77,7 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       ]),
     async create(spec, { signal, onStep }) {
       onStep({ id: "disk", title: "Making a folder", state: "started" });
+      specs.set(spec.id, spec);
       await makeRoot(folder, spec);
       signal.throwIfAborted();
       await launch(folder, spec);
@@ -61,6 +87,7 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted" } };
     },
     async start(spec) {
+      specs.set(spec.id, spec);
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
       launched += 1;
@@ -71,7 +98,10 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       await kill(folder, id);
       await rm(join(folder, id), { recursive: true, force: true });
     },
-    status: async (id) => await statusOf(folder, id),
+    async status(id) {
+      await reboots.get(id);
+      return await statusOf(folder, id);
+    },
     list: async () => await Promise.all((await idsIn(folder)).map(async (id) => await statusOf(folder, id))),
     openChannel: async (id, signal) => await openSocket(join(folder, id, "root", guestSocket), signal),
     readConsole: async () => await Promise.resolve(Buffer.from("test console\r\nsecond line\r\n")),
@@ -119,6 +149,9 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
     hostPath,
     guestPath,
   ]);
+  // Each launch is a boot.
+  const bootIdPath = join(folder, spec.id, "boot_id");
+  await writeFile(bootIdPath, `${randomUUID()}\n`);
   const child = spawn(
     "bwrap",
     [
@@ -131,6 +164,9 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
       agentPath,
       "/run/agent.py",
       ...words("--ro-bind /usr /usr --proc /proc --dev /dev"),
+      "--ro-bind",
+      bootIdPath,
+      "/proc/sys/kernel/random/boot_id",
       ...mounts,
       ...words(`-- python3 /run/agent.py --listen-unix ${guestSocket}`),
     ],

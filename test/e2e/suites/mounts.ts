@@ -57,6 +57,23 @@ export function mountSuite(subject: () => Subject): void {
       expect(await inGuest(subject(), script)).toBe(`${subject().box}\n`);
     });
 
+    test("is there again when the guest has rebooted by itself, before any command runs", async () => {
+      const { host, box } = subject();
+      const bootId = "cat /proc/sys/kernel/random/boot_id";
+      const before = await inGuest(subject(), bootId);
+      await host.heyvm("exec", box, "--", "systemctl", "reboot");
+      const script = `${bootId}; cat /workspace/project/from-host /mnt/data/data; true`;
+      let first = "";
+      const isUpAgain = async (): Promise<boolean> => {
+        const { code, stdout } = await host.heyvm("exec", box, "--", "sh", "-c", script);
+        first = stdout;
+        // One of the time before, or while the guest goes down, may still run, or be cut.
+        return code === 0 && !stdout.startsWith(before);
+      };
+      await expect.poll(isUpAgain, { timeout: 300_000 }).toBe(true);
+      expect(first).toMatch(/^[0-9a-f-]{36}\nhost's\nkept\n$/);
+    });
+
     test("does not lead a later sandbox through what the guest has put into it", async () => {
       const { host } = subject();
       const { home } = host.paths;

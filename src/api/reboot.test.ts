@@ -1,0 +1,67 @@
+/** Guests that reboot by themselves. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+
+async function testFolder(): Promise<string> {
+  const state = await createTestState();
+  onTestFinished(async () => await state[Symbol.asyncDispose]());
+  return state.folder;
+}
+
+async function start(folder: string): Promise<TestDaemon> {
+  const daemon = await startTestDaemon(folder);
+  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
+  return daemon;
+}
+
+async function run(api: TestDaemon, command: string): Promise<string> {
+  const { json } = await api.call("POST", "/sandboxes/box/execute", { command });
+  return json.stdout ?? `${json.status}: ${json.detail}`;
+}
+
+const bootId = "cat /proc/sys/kernel/random/boot_id";
+
+test("the start command of a guest that reboots begins again, and commands wait for it", async () => {
+  const api = await start(await testFolder());
+  await api.call("POST", "/sandboxes", {
+    name: "box",
+    start_command: "echo begun >> /root/begun; exec sleep 9999",
+    env_vars: { A: "1" },
+  });
+  const before = await run(api, bootId);
+  const cut = run(api, "sleep 9999");
+  await run(api, "touch /reboot");
+  expect(await cut).toContain("the guest of box rebooted");
+  // Nobody has to use it for that.
+  const afterwards = async (): Promise<string> => await run(api, `${bootId}; cat /root/begun`);
+  await expect.poll(afterwards).toMatch(/^.{36}\nbegun\nbegun\n$/);
+  expect(await run(api, bootId)).not.toBe(before);
+  const { json } = await api.call("GET", "/sandboxes/box");
+  expect(json).toMatchObject({ status: "running", warnings: ["this is a test backend"] });
+});
+
+test("the next daemon begins it again if the guest has rebooted meanwhile, and only then", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const { json } = await first.call("POST", "/sandboxes", {
+    name: "box",
+    start_command: "echo begun >> /root/begun",
+  });
+  await run(first, "touch /reboot");
+  await expect.poll(async () => await run(first, "cat /root/begun")).toBe("begun\nbegun\n");
+  await first.kill("SIGTERM");
+
+  const second = await start(folder);
+  expect(await run(second, "cat /root/begun")).toBe("begun\nbegun\n");
+  await second.kill("SIGTERM");
+
+  const path = join(folder, "sandboxes", json.id, "record.json");
+  const record = JSON.parse(await readFile(path, "utf8"));
+  await writeFile(path, JSON.stringify({ ...record, setUp: { ...record.setUp, bootId: "an earlier one" } }));
+  const third = await start(folder);
+  await expect.poll(async () => await run(third, "cat /root/begun")).toBe("begun\nbegun\nbegun\n");
+});
