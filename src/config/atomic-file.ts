@@ -1,6 +1,6 @@
 /** Changes to a folder that are there whole after a crash, or not at all. */
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { link, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import { DiskFullError, errnoOf } from "../errors/index.ts";
@@ -14,6 +14,29 @@ export async function writeFileAtomic(
   content: string,
   what = "saving a record",
 ): Promise<void> {
+  await placeAtomic(path, content, what, rename);
+}
+
+/** As `writeFileAtomic`, unless the file exists: answers whether it was made. Of several at the same time, one makes it. */
+export async function createFileAtomic(path: string, content: string, what: string): Promise<boolean> {
+  try {
+    await placeAtomic(path, content, what, async (beside) => {
+      await link(beside, path);
+      await rm(beside);
+    });
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
+async function placeAtomic(
+  path: string,
+  content: string,
+  what: string,
+  place: (beside: string, path: string) => Promise<void>,
+): Promise<void> {
   const beside = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
   try {
     const file = await open(beside, "wx", 0o600);
@@ -23,7 +46,7 @@ export async function writeFileAtomic(
     } finally {
       await file.close();
     }
-    await rename(beside, path);
+    await place(beside, path);
     await syncFolder(dirname(path));
   } catch (error) {
     await rm(beside, { force: true });

@@ -12,6 +12,8 @@ export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
 export interface StatePaths {
   root: string;
   settings: string;
+  /** Its random id, which marks its machines: see `openStateIdentity`. */
+  identity: string;
   /** Tells clients where the running daemon is: `{pid, socket_path, version, started_at}`. */
   daemonInfo: string;
   daemonSocket: string;
@@ -32,6 +34,7 @@ export function statePaths(root: string = stateFolder()): StatePaths {
   return {
     root,
     settings: join(root, "settings.json"),
+    identity: join(root, "identity.json"),
     daemonInfo: join(root, "daemon.json"),
     daemonSocket: join(root, "heyvm.sock"),
     daemonLog: join(root, "daemon.log"),

@@ -5,13 +5,14 @@
  * the folder that the work is about, so that no other user can take it.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { link, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { AbortedError, errnoOf, HeyvmError } from "../errors/index.ts";
+import { createFileAtomic } from "./atomic-file.ts";
 
 /** The process that holds a lock lives, but does nothing. */
 export class LockHolderSilentError extends HeyvmError {
@@ -148,15 +149,7 @@ async function lockAddress(folder: string, name: string): Promise<string> {
 async function folderSecret(path: string): Promise<string> {
   const existing = await readSecret(path);
   if (existing !== undefined) return existing;
-  const mine = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
-  try {
-    await writeFile(mine, randomBytes(16).toString("hex"), { mode: 0o600, flag: "wx" });
-    await link(mine, path);
-  } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error;
-  } finally {
-    await rm(mine, { force: true });
-  }
+  await createFileAtomic(path, randomBytes(16).toString("hex"), "making a lock");
   return (await readFile(path, "utf8")).trim();
 }
 
