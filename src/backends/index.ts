@@ -23,7 +23,7 @@ export interface BackendsOptions {
 }
 
 /** Makes them without connecting to anything yet. Those that cannot run say so in `availability()`. */
-export function createBackends({
+export async function createBackends({
   libvirtUri,
   stateFolder,
   imageFolders,
@@ -32,9 +32,9 @@ export function createBackends({
   shellsPerTemplate,
   translationCacheBytes,
   usualShape,
-}: BackendsOptions): readonly Backend[] {
+}: BackendsOptions): Promise<readonly Backend[]> {
   return [
-    createLibvirtBackend({
+    await createLibvirtBackend({
       uri: libvirtUri,
       stateFolder,
       imageFolders,

@@ -11,7 +11,7 @@ import { type Backend, isPausable, type MachineSpec, type MachineStep } from "..
 
 export interface ContractSetup {
   /** A backend that is connected anew, as after a restart of the daemon. */
-  open: () => Backend;
+  open: () => Backend | Promise<Backend>;
   /** A machine that this backend can make; the suite fills in id, mounts and the like. */
   spec: Omit<MachineSpec, "id" | "name" | "mounts">;
   /** Names of everything that exists on the host now because of machines: files, domains, processes. */
@@ -35,7 +35,7 @@ export function backendContract(name: string, { open, spec, census, bootTimeoutM
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), "heyvm-contract-"));
       await writeFile(join(folder, "from-host"), "host's\n");
-      backend = open();
+      backend = await open();
       const { hostPath, ...mount } = { hostPath: folder, guestPath: "/mnt/rw", readOnly: false };
       whole = {
         ...spec,
@@ -84,7 +84,7 @@ export function backendContract(name: string, { open, spec, census, bootTimeoutM
 
     test("a backend opened anew knows the machine and can reach it", async () => {
       await backend.close();
-      backend = open();
+      backend = await open();
       expect(await backend.list(signal)).toEqual([expect.objectContaining({ id, state: "running" })]);
       await using agent = await connect(backend, signal, bootTimeoutMs);
       expect(await run(agent, "cat /workspace/file")).toBe("kept\n");

@@ -89,7 +89,11 @@ function neverAnswers(root: string, imagePath: string): void {
     const stateFolder = join(root, "state");
     const empty = join(root, "empty.raw");
     await writeFile(empty, Buffer.alloc(1024 * 1024));
-    const backend = createLibvirtBackend({ uri: "qemu:///session", stateFolder, agentTimeoutMs: 3_000 });
+    const backend = await createLibvirtBackend({
+      uri: "qemu:///session",
+      stateFolder,
+      agentTimeoutMs: 3_000,
+    });
     const signal = AbortSignal.timeout(bootTimeoutMs);
     try {
       const before = await census(root);

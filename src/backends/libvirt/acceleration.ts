@@ -12,11 +12,18 @@ export interface Acceleration {
   warning?: string | undefined;
 }
 
+export interface AccelerationSettings {
+  /** Whose the machine is that tries KVM: see `Ownership`. */
+  owner: string;
+  /** Where the verdict on KVM is remembered. */
+  kvmVerdictPath: string;
+}
+
 /** KVM when libvirt offers it and a guest was seen running under it; else emulation and the reason. */
 export async function chooseAcceleration(
   host: LibvirtHost,
   architecture: Architecture,
-  kvmVerdictPath: string,
+  { owner, kvmVerdictPath }: AccelerationSettings,
   signal: AbortSignal,
 ): Promise<Acceleration> {
   const { accelerators, qemuAccount } = await host.capabilities(signal);
@@ -24,14 +31,14 @@ export async function chooseAcceleration(
   if (offered.length === 0) throw new QemuMissingError(architecture);
   const offersKvm = offered.includes("kvm");
   const notOffered = slow(`libvirt at ${host.uri} offers no KVM`);
-  if (!host.isLocal) return offersKvm ? byVerdict(await tryOnce(host, architecture)) : notOffered;
+  if (!host.isLocal) return offersKvm ? byVerdict(await tryOnce(host, owner, architecture)) : notOffered;
   if (architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
   const own = await checkKvm({ cachePath: kvmVerdictPath }, signal);
   // What is closed to us may be open to QEMU's user.
   const mayWorkForQemu = own.problem === "permission" && qemuAccount !== undefined;
   if (!own.usable && !mayWorkForQemu) return byVerdict(own);
   if (!offersKvm) return notOffered;
-  return byVerdict(own.usable ? own : await tryOnce(host, architecture, `${kvmVerdictPath}.libvirt`));
+  return byVerdict(own.usable ? own : await tryOnce(host, owner, architecture, `${kvmVerdictPath}.libvirt`));
 }
 
 /** Longer than a guest that hangs is given. Shared by all who wait, so no one's signal ends it. */
@@ -42,12 +49,13 @@ const trials = new WeakMap<LibvirtHost, Promise<KvmVerdict>>();
 /** The verdict of `tryKvm`, remembered in a file, too, where the host is this one. */
 async function tryOnce(
   host: LibvirtHost,
+  owner: string,
   architecture: Architecture,
   rememberAt?: string,
 ): Promise<KvmVerdict> {
   // There is no tiny guest for arm64: what libvirt says is believed.
   if (architecture !== "x86_64") return { usable: true, message: "libvirt offers KVM" };
-  const look = () => tryKvm(host, AbortSignal.timeout(trialTimeoutMs));
+  const look = () => tryKvm(host, owner, AbortSignal.timeout(trialTimeoutMs));
   const trial =
     trials.get(host) ?? (rememberAt === undefined ? look() : rememberedVerdict(rememberAt, [host.uri], look));
   trials.set(host, trial);
@@ -64,8 +72,8 @@ function slow(why: string): Acceleration {
 }
 
 /** The same for an image, as preparations ask for it. */
-export function acceleratorFor(host: LibvirtHost, kvmVerdictPath: string) {
+export function acceleratorFor(host: LibvirtHost, settings: AccelerationSettings) {
   return async (image: Image, signal: AbortSignal): Promise<Accelerator> => {
-    return (await chooseAcceleration(host, image.architecture, kvmVerdictPath, signal)).accelerator;
+    return (await chooseAcceleration(host, image.architecture, settings, signal)).accelerator;
   };
 }

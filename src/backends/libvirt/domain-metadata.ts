@@ -52,7 +52,7 @@ const shellData = z.object({ maker: processMark });
 interface CommonMetadata {
   /** `sb-…` or `preparing-…` */
   id: string;
-  /** Whose machine it is: two state folders may share one libvirt. */
+  /** Whose machine it is, as two state folders may share one libvirt: see `Ownership`. */
   owner: string;
 }
 
@@ -83,9 +83,23 @@ function asciiJson(value: unknown): string {
   });
 }
 
+/** Whose a domain is, also when the rest of its metadata cannot be read; `undefined` without a mark. */
+export function ownerOf(domainXml: string): string | undefined {
+  return attributeOf(machineElement(domainXml), "owner");
+}
+
+/** The UUID of a domain. */
+export function uuidOf(domainXml: string): string | undefined {
+  return textOf(elementsAt(parseXml(domainXml), "domain")[0], "uuid");
+}
+
+function machineElement(domainXml: string) {
+  return elementsAt(parseXml(domainXml), "domain", "metadata", "heyvm:machine")[0];
+}
+
 /** Reads our element back from a domain's XML; `undefined` for a domain that is not ours or that somebody has edited. */
 export function readMetadata(domainXml: string): DomainMetadata | undefined {
-  const [machine] = elementsAt(parseXml(domainXml), "domain", "metadata", "heyvm:machine");
+  const machine = machineElement(domainXml);
   const id = attributeOf(machine, "id");
   const owner = attributeOf(machine, "owner");
   const kind = attributeOf(machine, "kind");

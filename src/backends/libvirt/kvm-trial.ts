@@ -18,8 +18,8 @@ const deadlineMs = 15_000;
 const lookIntervalMs = 100;
 const undoTimeoutMs = 30_000;
 
-/** Runs the guest and removes it. libvirt's refusal to define or start it is a verdict, too. */
-export async function tryKvm(host: LibvirtHost, signal: AbortSignal): Promise<KvmVerdict> {
+/** Runs the guest, as the machine of `owner`, and removes it. libvirt's refusal to define or start it is a verdict, too. */
+export async function tryKvm(host: LibvirtHost, owner: string, signal: AbortSignal): Promise<KvmVerdict> {
   const build = newBuild();
   const id = `preparing-${build}`;
   const names = machineNames(id);
@@ -29,7 +29,7 @@ export async function tryKvm(host: LibvirtHost, signal: AbortSignal): Promise<Kv
   const metadata: PreparationMetadata = {
     kind: "preparation",
     id,
-    owner: maker.host,
+    owner,
     key: "kvm",
     build,
     maker,

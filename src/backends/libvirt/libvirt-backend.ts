@@ -1,5 +1,4 @@
 /** The libvirt backend: full virtual machines of cloud images, run by QEMU under libvirt's control. */
-import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
@@ -14,6 +13,7 @@ import { buildTemplate } from "./cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
+import { type Ownership, isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { runtimeFolder } from "./runtime-folder.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
 import { removeStaleSockets } from "./templates/machine-state.ts";
@@ -26,6 +26,8 @@ import { imagesInUse, ownMachines, prune, removeOrphans } from "./prune.ts";
 export interface LibvirtBackendOptions {
   /** `qemu:///session`, `qemu:///system`, `qemu+ssh://…`, `qemu+tcp://…` */
   uri: string;
+  /** Whose the machines are. */
+  ownership: Ownership;
   /** heyvm's state folder: the verdict on KVM and the logs of failed preparations are kept there. */
   stateFolder: string;
   /** Where images are looked for, for the doctor. */
@@ -49,14 +51,19 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
   const kvmVerdictPath = join(options.stateFolder, "kvm.json");
   const cloningRefusalPath = join(options.stateFolder, "cloning.json");
   const budgetBytes = options.templateBudgetBytes ?? 0;
-  const owner = `${hostname()}:${options.stateFolder}`;
+  const { owner } = options.ownership;
   const { translationCacheBytes } = options;
-  const settings = { owner, kvmVerdictPath, runtimeFolder: runtimeFolder(), translationCacheBytes };
+  const settings = {
+    ...options.ownership,
+    kvmVerdictPath,
+    runtimeFolder: runtimeFolder(),
+    translationCacheBytes,
+  };
   const prepared = createPreparedDisks(host, {
     owner,
     runtimeFolder: settings.runtimeFolder,
     logFolder: join(options.stateFolder, "logs"),
-    accelerator: acceleratorFor(host, kvmVerdictPath),
+    accelerator: acceleratorFor(host, settings),
     agentTimeoutMs: options.agentTimeoutMs ?? 600_000,
   });
   const use = createTemplateUse(join(options.stateFolder, "templates.json"));
@@ -79,7 +86,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
   /** Once per process: what a predecessor left that died while preparing. */
   function sweepOnce(): Promise<unknown> {
     sweep ??= Promise.all([
-      removeOrphans(host, settings.runtimeFolder, AbortSignal.timeout(60_000)),
+      removeOrphans(host, settings, AbortSignal.timeout(60_000)),
       removeStaleSockets(settings.runtimeFolder),
     ]).catch(() => undefined);
     return sweep;
@@ -89,11 +96,19 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     const { domain, disk } = machineNames(id);
     const found = await host.domains.status(domain, signal);
     if (found === undefined) return { id, state: "absent" };
+    if (await isForeignMachine(host, settings, id, signal)) {
+      return { id, state: "failed", reason: `the machine ${domain} belongs to another state folder` };
+    }
     if (found.state !== "off") return machineStatus(id, found);
     const storage = await host.storage(signal);
     return (await storage.has(disk, signal))
       ? { id, state: "stopped" }
       : { id, state: "failed", reason: `its disk is gone: ${storage.path(disk)}` };
+  }
+
+  async function ownDomain(id: string, signal: AbortSignal): Promise<string> {
+    await refuseForeignMachine(host, settings, id, signal);
+    return machineNames(id).domain;
   }
 
   return {
@@ -103,7 +118,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
 
     async availability(signal) {
       try {
-        const { warning } = await chooseAcceleration(host, hostArchitecture(), kvmVerdictPath, signal);
+        const { warning } = await chooseAcceleration(host, hostArchitecture(), settings, signal);
         return { available: true, reason: warning };
       } catch (error) {
         signal.throwIfAborted();
@@ -132,18 +147,22 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       dropChannel(id);
       await destroyMachine(dependencies, id, signal);
     },
-    pause: (id, signal) => host.domains.suspend(machineNames(id).domain, signal),
-    resume: (id, signal) => host.domains.resume(machineNames(id).domain, signal),
+    async pause(id, signal) {
+      await host.domains.suspend(await ownDomain(id, signal), signal);
+    },
+    async resume(id, signal) {
+      await host.domains.resume(await ownDomain(id, signal), signal);
+    },
 
     status,
     async list(signal) {
       await sweepOnce();
-      const ids = await ownMachines(host, owner, signal);
+      const ids = await ownMachines(host, settings, signal);
       return Promise.all(ids.map((id) => status(id, signal)));
     },
     async openChannel(id, signal) {
       dropChannel(id);
-      const channel = await host.domains.openChannel(machineNames(id).domain, agentChannel, signal);
+      const channel = await host.domains.openChannel(await ownDomain(id, signal), agentChannel, signal);
       channels.set(id, channel);
       channel.once("close", () => {
         if (channels.get(id) === channel) channels.delete(id);
@@ -173,7 +192,9 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       return templates.remove(key, signal);
     },
     reserveId: (forthcoming) => shells.reserve(forthcoming),
-    rename: (spec, signal) => host.domains.setTitle(machineNames(spec.id).domain, titleOf(spec), signal),
+    async rename(spec, signal) {
+      await host.domains.setTitle(await ownDomain(spec.id, signal), titleOf(spec), signal);
+    },
 
     imagesInUse: (signal) => imagesInUse(host, signal),
     async prune(signal, options) {

@@ -1,13 +1,20 @@
 /** The backend's domains, on a real session daemon. */
 import type { Duplex } from "node:stream";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { connectLibvirt, type LibvirtConnection } from "../../libvirt/index.ts";
 import { startSessionHost, type SessionHost } from "../../libvirt/testing/session-daemon.ts";
 import { tinyChannelName, withDomain } from "../../libvirt/testing/tiny-domain.ts";
 import { sayHello } from "../../agent/handshake.ts";
+import { ownerOf, uuidOf } from "./domain-metadata.ts";
+import { hostArchitecture } from "./kvm-check.ts";
 import { createDomains } from "./libvirt-domains.ts";
+import { createLibvirtHost } from "./libvirt-host.ts";
 import { createLibvirtLink } from "./libvirt-link.ts";
+import { defineMachine } from "./machine-definition.ts";
+import type { Ownership } from "./ownership.ts";
+import { poolXml } from "./storage-xml.ts";
 
 let host: SessionHost;
 let connection: LibvirtConnection;
@@ -59,6 +66,49 @@ test("a channel is free as soon as its client has gone, also when the guest neve
   (await open()).destroy();
   expect(host.daemonPid()).toBe(pid);
   await link.close();
+});
+
+test("a machine that was made under the mark of the version before is defined again, and remains one domain", async () => {
+  const { pools } = connection;
+  const folder = join(host.folder, "data", "heyvm");
+  const pool = await pools.defineXml(poolXml(folder));
+  await pools.build(pool);
+  const libvirt = createLibvirtHost(host.uri);
+  const signal = AbortSignal.timeout(60_000);
+  const settings = {
+    kvmVerdictPath: join(host.folder, "kvm.json"),
+    runtimeFolder: join(host.folder, "sockets"),
+  };
+  const image = {
+    reference: "x",
+    path: "/x",
+    format: "raw",
+    virtualSizeBytes: 2 ** 20,
+    fingerprint: "x",
+  } as const;
+  const architecture = hostArchitecture();
+  const size = { cpus: 1, memoryBytes: 2 ** 27, diskBytes: undefined, mounts: [], network: false };
+  const spec = {
+    id: "sb-0000000a",
+    name: "x",
+    type: "shell",
+    image: { ...image, architecture },
+    ...size,
+  } as const;
+  const formerOwner = "old-name:/home/ann/.heyo";
+  const define = async (ownership: Ownership) => {
+    await defineMachine({ host: libvirt, settings: { ...ownership, ...settings } }, spec, signal);
+    const xml = (await libvirt.domains.xml("heyvm-sb-0000000a", signal)) ?? "";
+    return { uuid: uuidOf(xml), owner: ownerOf(xml) };
+  };
+  try {
+    const { uuid } = await define({ owner: formerOwner });
+    expect(await define({ owner: "id", formerOwner })).toEqual({ uuid, owner: "id" });
+    await expect(define({ owner: "another" })).rejects.toMatchObject({ code: "wrong_state" });
+    await libvirt.domains.remove("heyvm-sb-0000000a", signal);
+  } finally {
+    await libvirt.close();
+  }
 });
 
 /** As to a guest that boots for hours, and until libvirt has all of it. */

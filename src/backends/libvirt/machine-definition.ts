@@ -4,7 +4,8 @@ import { realpath, stat } from "node:fs/promises";
 import { errnoOf, HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import type { Image } from "../../images/image.ts";
 import type { GuestMount, MachineSpec, StartedMachine } from "../backend.ts";
-import { chooseAcceleration } from "./acceleration.ts";
+import { type AccelerationSettings, chooseAcceleration } from "./acceleration.ts";
+import { uuidOf } from "./domain-metadata.ts";
 import { buildDomainXml, type DomainShape } from "./domain-xml.ts";
 import {
   HostMemoryError,
@@ -17,14 +18,13 @@ import { blockedAt } from "./file-access.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineNames, uuidFor } from "./names.ts";
 import { openNetwork } from "./network.ts";
+import { ForeignMachineError, isForeign, type Ownership } from "./ownership.ts";
 import type { PreparedDisks } from "./prepared-disk.ts";
 import type { Shells } from "./templates/shells.ts";
 import type { MachineShape } from "./templates/template-key.ts";
 import type { Templates } from "./templates/templates.ts";
 
-export interface MachineSettings {
-  owner: string;
-  kvmVerdictPath: string;
+export interface MachineSettings extends Ownership, AccelerationSettings {
   /** Folder of sockets: passt's, and those that states go through. */
   runtimeFolder: string;
   /** QEMU's cache of translated code; absent: by the size of the machine. */
@@ -48,6 +48,9 @@ export async function defineMachine(
 ): Promise<{ shape: DomainShape; started: Omit<StartedMachine, "start"> }> {
   const { host, settings } = dependencies;
   const names = machineNames(spec.id);
+  const existing = await host.domains.xml(names.domain, signal);
+  if (existing !== undefined && isForeign(settings, existing))
+    throw new ForeignMachineError(names.domain, host.uri);
   const storage = await host.storage(signal);
   const machine = await machineShapeOf(dependencies, spec, signal);
   // As late as can be: what was checked when the sandbox was asked for may be a link by now.
@@ -58,7 +61,8 @@ export async function defineMachine(
   const mounts = spec.mounts.map((mount, index) => ({ ...mount, tag: `mount${index}` }));
   const shape: DomainShape = {
     name: names.domain,
-    uuid: uuidFor(`${settings.owner} ${spec.id}`),
+    // libvirt lets nobody change it, whatever it was made from.
+    uuid: (existing && uuidOf(existing)) ?? uuidFor(`${settings.owner} ${spec.id}`),
     title: titleOf(spec),
     metadata: {
       kind: "sandbox",
@@ -90,7 +94,7 @@ export async function machineShapeOf(
   signal: AbortSignal,
 ): Promise<{ shape: MachineShape; slow: readonly string[] }> {
   const { architecture } = imageOf(spec);
-  const acceleration = await chooseAcceleration(host, architecture, settings.kvmVerdictPath, signal);
+  const acceleration = await chooseAcceleration(host, architecture, settings, signal);
   const { accelerator, warning } = acceleration;
   return {
     shape: { architecture, accelerator, ...machineSizeOf(spec) },

@@ -177,7 +177,7 @@ test("two owners of one libvirt do not see each other's machines, but each other
   const host = createMemoryHost();
   await createMachine(setUp(host, "me"), spec, context);
   await createMachine(setUp(host, "you"), { ...spec, id: "sb-0000000b" }, context);
-  expect(await ownMachines(host, "me", signal)).toEqual(["sb-0000000a"]);
+  expect(await ownMachines(host, { owner: "me" }, signal)).toEqual(["sb-0000000a"]);
   expect(await imagesInUse(host, signal)).toEqual(new Set(["sha256:aa"]));
   await prune(setUp(host, "me"), signal, { keepIds: new Set(), everything: true });
   expect([...host.machines.keys()]).toEqual(["heyvm-sb-0000000b"]);

@@ -5,6 +5,7 @@ import { tryClone, wayOf } from "./cloning.ts";
 import { checkHost, defineMachine, imageOf, type MachineDependencies } from "./machine-definition.ts";
 import { machineNames, machineOfVolume } from "./names.ts";
 import { closeNetwork } from "./network.ts";
+import { isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { templatesAreOff } from "./templates/obstacle.ts";
 import { reportStep } from "./report-step.ts";
 
@@ -76,6 +77,7 @@ export async function startMachine(
 ): Promise<StartedMachine> {
   const { host, settings } = dependencies;
   const { domain } = machineNames(spec.id);
+  await refuseForeignMachine(host, settings, spec.id, signal);
   await checkHost(host, spec, signal);
   try {
     return await reportStep(onStep, "machine", "Starting the machine", async () => {
@@ -93,23 +95,25 @@ export async function startMachine(
   }
 }
 
-/** Ends a machine; its disk stays. Idempotent. */
+/** Ends a machine; its disk stays. Idempotent, and nothing to do for one that is another state folder's. */
 export async function stopMachine(
   { host, settings }: MachineDependencies,
   id: string,
   signal: AbortSignal,
 ): Promise<void> {
+  if (await isForeignMachine(host, settings, id, signal)) return;
   await host.domains.powerOff(machineNames(id).domain, signal);
   await closeNetwork(settings.runtimeFolder, id);
 }
 
-/** Removes a machine with everything that is its own. Idempotent. */
+/** Removes a machine with everything that is its own. Idempotent, and nothing to do for one that is another state folder's. */
 export async function destroyMachine(
   { host, settings }: MachineDependencies,
   id: string,
   signal: AbortSignal,
 ): Promise<void> {
   const { domain } = machineNames(id);
+  if (await isForeignMachine(host, settings, id, signal)) return;
   await host.domains.powerOff(domain, signal);
   await closeNetwork(settings.runtimeFolder, id);
   const storage = await host.storage(signal);

@@ -19,10 +19,15 @@ export async function markOfThisProcess(): Promise<ProcessMark> {
   };
 }
 
-/** Whether the marked process lives. A process of another host cannot be seen from here and counts as alive. */
-export async function isAlive(mark: ProcessMark): Promise<boolean> {
-  if (mark.host !== hostname()) return true;
-  if (mark.bootId !== (await hostBootId())) return false;
+/**
+ * Whether the marked process lives. `isOwn`: it worked for this state folder, so it was here, whatever the host's name
+ * was. Of others, those of another host cannot be seen from here and count as alive; by its name alone no host is told
+ * from another, so one of another boot is another host's.
+ */
+export async function isAlive(mark: ProcessMark, isOwn: boolean): Promise<boolean> {
+  if (mark.bootId !== (await hostBootId())) return !isOwn;
+  // Containers share the boot, not their processes.
+  if (mark.host !== hostname() && !isOwn) return true;
   const ticks = await startTicks(mark.pid);
   return ticks !== "" && ticks === mark.startTicks;
 }

@@ -2,7 +2,7 @@
 import { readMetadata } from "./domain-metadata.ts";
 import type { LibvirtHost, Storage } from "./host.ts";
 import { destroyMachine } from "./machine.ts";
-import type { MachineDependencies } from "./machine-definition.ts";
+import type { MachineDependencies, MachineSettings } from "./machine-definition.ts";
 import {
   machineNames,
   machineOfDomain,
@@ -11,19 +11,30 @@ import {
   parseSharedName,
   sharedDiskName,
 } from "./names.ts";
+import { isOwner, type Ownership } from "./ownership.ts";
 import { listPasst, stopPasst } from "./passt.ts";
 import { isAlive } from "./process-mark.ts";
 import { findSharedDisk } from "./shared-disk.ts";
 import { backingPaths } from "./standing.ts";
 
-/** Ids of the sandboxes that `owner` has machines for. */
-export async function ownMachines(host: LibvirtHost, owner: string, signal: AbortSignal): Promise<string[]> {
+interface PruneOptions {
+  /** Asked before each removal: sandboxes are created meanwhile. */
+  keepIds: Pick<ReadonlySet<string>, "has">;
+  everything: boolean;
+}
+
+/** Ids of the sandboxes that the owner has machines for. */
+export async function ownMachines(
+  host: LibvirtHost,
+  ownership: Ownership,
+  signal: AbortSignal,
+): Promise<string[]> {
   const ids: string[] = [];
   for (const domain of await host.domains.list(signal)) {
     if (machineOfDomain(domain)?.startsWith("sb-") !== true) continue;
     const xml = await host.domains.xml(domain, signal);
     const metadata = xml === undefined ? undefined : readMetadata(xml);
-    if (metadata?.kind === "sandbox" && metadata.owner === owner) ids.push(metadata.id);
+    if (metadata?.kind === "sandbox" && isOwner(ownership, metadata.owner)) ids.push(metadata.id);
   }
   return ids;
 }
@@ -53,17 +64,17 @@ export async function imagesInUse(host: LibvirtHost, signal: AbortSignal): Promi
 export async function prune(
   dependencies: MachineDependencies,
   signal: AbortSignal,
-  options: { keepIds: Pick<ReadonlySet<string>, "has">; everything: boolean },
+  options: PruneOptions,
 ): Promise<string[]> {
   const { host, settings } = dependencies;
   const removed: string[] = [];
-  for (const id of await ownMachines(host, settings.owner, signal)) {
+  for (const id of await ownMachines(host, settings, signal)) {
     if (options.keepIds.has(id)) continue;
     await destroyMachine(dependencies, id, signal);
     removed.push(`machine ${id}`);
   }
-  removed.push(...(await removeOrphans(host, settings.runtimeFolder, signal)));
-  removed.push(...(await removeStrayVolumes(dependencies, signal, options.everything)));
+  removed.push(...(await removeOrphans(host, settings, signal)));
+  removed.push(...(await removeStrayVolumes(dependencies, signal, options)));
   for (const id of await listPasst(settings.runtimeFolder)) {
     if (options.keepIds.has(id)) continue;
     if ((await host.domains.status(machineNames(id).domain, signal)) !== undefined) continue;
@@ -76,7 +87,7 @@ export async function prune(
 /** Preparations and waiting machines whose maker died. */
 export async function removeOrphans(
   host: LibvirtHost,
-  runtimeFolder: string,
+  settings: Ownership & Pick<MachineSettings, "runtimeFolder">,
   signal: AbortSignal,
 ): Promise<string[]> {
   const removed: string[] = [];
@@ -85,9 +96,10 @@ export async function removeOrphans(
     if (id === undefined) continue;
     const xml = await host.domains.xml(domain, signal);
     const metadata = xml === undefined ? undefined : readMetadata(xml);
-    if (metadata === undefined || metadata.kind === "sandbox" || (await isAlive(metadata.maker))) continue;
+    if (metadata === undefined || metadata.kind === "sandbox") continue;
+    if (await isAlive(metadata.maker, isOwner(settings, metadata.owner))) continue;
     await host.domains.powerOff(domain, signal);
-    await stopPasst(runtimeFolder, id);
+    await stopPasst(settings.runtimeFolder, id);
     const storage = await host.storage(signal);
     const volumes = await storage.list(signal);
     for (const volume of volumes) {
@@ -126,7 +138,7 @@ async function isNeeded(
 async function removeStrayVolumes(
   { host, prepared, templates }: MachineDependencies,
   signal: AbortSignal,
-  everything: boolean,
+  { everything }: PruneOptions,
 ): Promise<string[]> {
   const storage = await host.storage(signal);
   const removed: string[] = [];

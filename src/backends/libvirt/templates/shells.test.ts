@@ -138,7 +138,7 @@ test("those of a daemon that died are removed, those of one that lives are not",
   const machine = host.machines.get(`heyvm-${orphan}`);
   if (machine === undefined) throw new Error("it is not there");
   machine.xml = machine.xml.replace(/(startTicks\D+)\d+/, (_, name: string) => `${name}1`);
-  await removeOrphans(host, "/nowhere", signal);
+  await removeOrphans(host, { owner: "me", runtimeFolder: "/nowhere" }, signal);
   expect(waiting()).toEqual([lives]);
   expect(volumes()).toEqual([`${lives}.qcow2`]);
 });

@@ -134,7 +134,7 @@ test("what a maker published before it died stays; what it did not finish goes",
     const metadata = await preparation(dead);
     await host.domains.define(buildDomainXml(shapeOf(metadata)), signal);
   }
-  await removeOrphans(host, "/nowhere", signal);
+  await removeOrphans(host, { owner: "me", runtimeFolder: "/nowhere" }, signal);
   expect(await keys()).toEqual([oldest, middle, newest]);
   expect(filesOf("00000002")).toEqual([]);
   expect(host.machines.size).toBe(0);

@@ -85,7 +85,11 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     domains: {
       define: (xml, signal) => {
         const name = nameOf(xml);
-        return attempt(`define ${name}`, signal, () => void machines.set(name, { xml, state: "off" }));
+        return attempt(`define ${name}`, signal, () => {
+          const uuid = uuidOf(machines.get(name)?.xml ?? xml);
+          if (uuid !== uuidOf(xml)) throw new Error(`domain ${name} already exists with uuid ${uuid}`);
+          machines.set(name, { xml, state: "off" });
+        });
       },
       start: (domain, signal) => attempt(`start ${domain}`, signal, () => setState(domain, "running")),
       startPaused: (xml, signal) => {
@@ -125,6 +129,10 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
 
 function nameOf(xml: string): string {
   return /<name>(.*)<\/name>/.exec(xml)?.[1] ?? "";
+}
+
+function uuidOf(xml: string): string | undefined {
+  return /<uuid>(.*)<\/uuid>/.exec(xml)?.[1];
 }
 
 function unplayed(what: string, signal: AbortSignal): Promise<never> {
