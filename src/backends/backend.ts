@@ -153,7 +153,10 @@ export interface Backend {
 
   /** Images (by fingerprint) that shared preparations or machines stand on. */
   imagesInUse(signal: AbortSignal): Promise<Set<string>>;
-  /** Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. */
+  /**
+   * Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. `keepIds` has
+   * the sandboxes that exist: asked before each removal, as some are created meanwhile; what is theirs stays.
+   */
   prune(
     signal: AbortSignal,
     options: { keepIds: Pick<ReadonlySet<string>, "has">; everything: boolean },

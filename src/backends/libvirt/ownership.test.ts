@@ -100,3 +100,12 @@ test("a machine of another state folder is not touched, not even by one that has
   expect(host.machines.get(domain)?.state).toBe("running");
   expect(host.volumes.has("sb-0000000a.qcow2")).toBe(true);
 });
+
+test("prune keeps the disk of a sandbox that has a record, also when its domain is gone", async () => {
+  const records = new Set([spec.id]);
+  const backend = open("id");
+  expect(await backend.prune(signal, { keepIds: records, everything: true })).toEqual([]);
+  expect(host.volumes.has("sb-0000000a.qcow2")).toBe(true);
+  records.clear();
+  expect(await backend.prune(signal, { keepIds: records, everything: true })).toEqual(["sb-0000000a.qcow2"]);
+});

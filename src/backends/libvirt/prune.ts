@@ -138,7 +138,7 @@ async function isNeeded(
 async function removeStrayVolumes(
   { host, prepared, templates }: MachineDependencies,
   signal: AbortSignal,
-  { everything }: PruneOptions,
+  { keepIds, everything }: PruneOptions,
 ): Promise<string[]> {
   const storage = await host.storage(signal);
   const removed: string[] = [];
@@ -154,7 +154,9 @@ async function removeStrayVolumes(
   const { volumes, domains } = await look();
   for (const volume of volumes) {
     const machine = machineOfVolume(volume);
-    if (machine !== undefined && !domains.has(machineNames(machine).domain)) await remove(volume);
+    if (machine === undefined || domains.has(machineNames(machine).domain)) continue;
+    // A sandbox whose domain somebody removed still has its disk: only heyvm rm gives it up.
+    if (!keepIds.has(machine)) await remove(volume);
   }
   // In this order each stands on the next.
   for (const kind of ["template", "prepared", "image"] as const) {

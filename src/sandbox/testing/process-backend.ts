@@ -111,12 +111,14 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
     },
     imagesInUse: async () => await Promise.resolve(new Set<string>()),
     async prune(_signal, { keepIds }) {
-      const unowned = (await idsIn(folder)).filter((id) => !keepIds.has(id));
-      for (const id of unowned) {
+      const removed: string[] = [];
+      for (const id of await idsIn(folder)) {
+        if (keepIds.has(id)) continue;
         await kill(folder, id);
         await rm(join(folder, id), { recursive: true, force: true });
+        removed.push(`machine ${id}`);
       }
-      return unowned.map((id) => `machine ${id}`);
+      return removed;
     },
     async close() {
       await Promise.resolve(clearInterval(look));
