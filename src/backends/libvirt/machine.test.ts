@@ -205,3 +205,15 @@ test("prune keeps prepared disks unless everything is to go, and removes what cr
     "somebody-elses.qcow2",
   ]);
 });
+
+test.each([
+  ["the session that it is of", { qemuAccount: undefined }, ["network of sb-0000000f"]],
+  ["a libvirt that has none", { qemuAccount: { uid: 54321, gid: 54321 } }, []],
+])("a network without a machine goes with the prune of %s", async (_which, capabilities, removed) => {
+  const dependencies = setUp(createMemoryHost(capabilities));
+  const { runtimeFolder } = dependencies.settings;
+  await mkdir(runtimeFolder, { recursive: true });
+  await writeFile(join(runtimeFolder, "sb-0000000f.pid"), "");
+  onTestFinished(async () => await rm(runtimeFolder, { recursive: true }));
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false })).toEqual(removed);
+});

@@ -26,8 +26,7 @@ export async function openNetwork(
   signal: AbortSignal,
 ): Promise<MachineNetwork> {
   const macAddress = macAddressFor(id);
-  const { qemuAccount } = await host.capabilities(signal);
-  if (!host.isLocal || qemuAccount !== undefined) {
+  if (!(await canUsePasst(host, signal))) {
     const why = `passt can only be used where QEMU runs as this user, which is not so at ${host.uri}`;
     return { shape: { kind: "slirp", macAddress }, warnings: [`${loopbackWarning}: ${why}`] };
   }
@@ -39,6 +38,11 @@ export async function openNetwork(
     shape: { kind: "passt", socketPath: await startPasst(folder, id, signal), macAddress },
     warnings: [passtWarning],
   };
+}
+
+/** Whether machines there can use a passt of ours, which is so where QEMU runs as this user. */
+export async function canUsePasst(host: LibvirtHost, signal: AbortSignal): Promise<boolean> {
+  return host.isLocal && (await host.capabilities(signal)).qemuAccount === undefined;
 }
 
 /** Ends what `openNetwork` began. Idempotent. */

@@ -11,6 +11,7 @@ import {
   parseSharedName,
   sharedDiskName,
 } from "./names.ts";
+import { canUsePasst } from "./network.ts";
 import { isOwner, type Ownership } from "./ownership.ts";
 import { listPasst, stopPasst } from "./passt.ts";
 import { isAlive } from "./process-mark.ts";
@@ -75,7 +76,9 @@ export async function prune(
   }
   removed.push(...(await removeOrphans(host, settings, signal)));
   removed.push(...(await removeStrayVolumes(dependencies, signal, options)));
-  for (const id of await listPasst(settings.runtimeFolder)) {
+  // Elsewhere their machines are not to be seen: they would all look as if nobody needed them.
+  const networks = (await canUsePasst(host, signal)) ? await listPasst(settings.runtimeFolder) : [];
+  for (const id of networks) {
     if (options.keepIds.has(id)) continue;
     if ((await host.domains.status(machineNames(id).domain, signal)) !== undefined) continue;
     await stopPasst(settings.runtimeFolder, id);
