@@ -20,6 +20,8 @@ import type { ApiServices } from "./services.ts";
 import { listenOnUnixSocket } from "./unix-socket.ts";
 import { calmMs, DaemonFailedError, type Failure, noticeOf, watchUnforeseen } from "./unforeseen.ts";
 
+export { DaemonRunningError } from "./daemon-lock.ts";
+
 export interface ServeOptions {
   /** Default: `MVM_DATA_DIR`, or `~/.heyo`. */
   state?: StatePaths | undefined;

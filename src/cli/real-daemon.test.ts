@@ -89,3 +89,15 @@ describe("with a real daemon", () => {
     expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
   });
 });
+
+test("why a daemon that is started on demand cannot serve is told by the command that needs it", async () => {
+  await using own = await createTestState();
+  const path = join(own.folder, "identity.json");
+  await writeFile(path, "{");
+  const refused = await runCli(["ls"], { env: { MVM_DATA_DIR: own.folder } });
+  expect(refused).toMatchObject({
+    exitCode: 4,
+    stderr: expect.stringContaining(`${path}, which tells whose`),
+  });
+  expect(refused.stderr).toContain(`rm ${path}`);
+});

@@ -39,7 +39,7 @@ Examples:
 /** Runs the daemon until a signal ends it, or until it is idle. */
 export async function serve(command: Command, flags: ServeFlags): Promise<void> {
   const invocation = createInvocation(command, { stopping: "stopping; sandboxes go on" });
-  const [{ runDaemon }, { daemonParts }] = await Promise.all([
+  const [{ DaemonRunningError, runDaemon }, { daemonParts }] = await Promise.all([
     import("../../api/daemon.ts"),
     import("../daemon-parts.ts"),
   ]);
@@ -80,7 +80,7 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
     await runDaemon(options, daemonParts);
   } catch (error) {
     // Several commands have started a daemon at the same time, and this one came second: the first serves them all.
-    const isSecond = error instanceof HeyvmError && error.code === "wrong_state";
+    const isSecond = error instanceof DaemonRunningError;
     if (isSecond && flags.idle === true) return;
     throw isSecond && flags.api === true ? await withPid(invocation, error) : error;
   }
