@@ -43,7 +43,10 @@ test("a sandbox goes through its whole life", async () => {
   const ran = await api.call("POST", `/sandboxes/my-box/execute`, { command: 'echo "$GREETING"; exit 3' });
   expect(ran.json).toMatchObject({ stdout: "hello\n", exit_code: 3, stdout_truncated: false });
 
-  expect((await api.call("GET", `/sandboxes/${id.slice(0, 6)}`)).json).toMatchObject({ id });
+  const shown = (await api.call("GET", `/sandboxes/${id.slice(0, 6)}`)).json;
+  expect(shown).toMatchObject({ id, memory_usage: expect.any(Number) });
+  // A guest that hangs holds up nobody who wants to see all.
+  expect((await api.call("GET", "/sandboxes")).json).toMatchObject([{ id, memory_usage: null }]);
   expect((await api.call("GET", "/sandboxes?label=team=a")).json).toHaveLength(1);
   expect((await api.call("GET", "/sandboxes?label=team=b")).json).toHaveLength(0);
 

@@ -24,4 +24,4 @@ export {
   type TemplateBuildRequest,
   type TemplateView,
 } from "./templates.ts";
-export { sandboxStatistics, type SandboxView, viewNewSandbox, viewSandbox } from "./view.ts";
+export { sandboxStatistics, type SandboxView, viewSandbox, viewWithUsage } from "./view.ts";

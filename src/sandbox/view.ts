@@ -17,12 +17,18 @@ export interface SandboxView {
   memoryUsedBytes: number | undefined;
 }
 
-/** A list must not wait for a guest that has hung itself up. */
+/** Whoever asks for everything about one must not wait for a guest that has hung itself up. */
 const glanceTimeoutMs = 1500;
 const statisticsTimeoutMs = 10_000;
 
-/** Never fails: what cannot be known is absent. */
+/** Without a question to the guest. Never fails: what cannot be known is absent. */
 export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
+  if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
+  return viewOf(sandbox, undefined);
+}
+
+/** With what the guest tells of its use of CPU and memory, if it answers soon. Never fails. */
+export async function viewWithUsage(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
   const signal = AbortSignal.timeout(glanceTimeoutMs);
   const glance =
@@ -30,11 +36,6 @@ export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox)
       ? await takeStatistics(sandbox, signal).catch(() => undefined)
       : undefined;
   return viewOf(sandbox, glance);
-}
-
-/** Without a question to the guest, for which whoever has just made the sandbox would wait. */
-export function viewNewSandbox(sandbox: LiveSandbox): SandboxView {
-  return viewOf(sandbox, undefined);
 }
 
 function viewOf(

@@ -72,7 +72,7 @@ export interface SandboxInfo {
   startedAt: Date | null;
   expiresAt: Date | null;
   uptimeSeconds: number | null;
-  /** Per cent of its CPUs; `null` when not known. */
+  /** Per cent of its CPUs; `null` when not known, and, as `memoryUsageBytes`, in a list: it asks no guest. */
   cpuUsage: number | null;
   memoryUsageBytes: number | null;
   guestIp: string | undefined;

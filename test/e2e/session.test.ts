@@ -142,7 +142,7 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
 
   test("has booted from its own disk after it was stopped, with its mounts and its start command", async () => {
     expect(await startMode("web")).toBe("booted");
-    expect(await inGuest(node(), "cat /mnt/data/data /mnt/odd6/file; pgrep -cf 'sleep [9]999'")).toBe(
+    expect(await inGuest(node(), "cat /mnt/data/data /mnt/odd1/below/file; pgrep -cf 'sleep [9]999'")).toBe(
       "kept\nodd\n1\n",
     );
   });

@@ -7,8 +7,8 @@ import {
   type LiveSandbox,
   removeSandbox,
   sandboxStatistics,
-  viewNewSandbox,
   viewSandbox,
+  viewWithUsage,
 } from "../../sandbox/index.ts";
 import type { Api } from "../api-env.ts";
 import { addEndpoint } from "../endpoint.ts";
@@ -68,7 +68,8 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       return await answerWithProgress(c, {
         type: "sandbox",
         status: 201,
-        work: async (progress) => toSandbox(viewNewSandbox(await createSandbox(context, request, progress))),
+        work: async (progress) =>
+          toSandbox(await viewSandbox(context, await createSandbox(context, request, progress))),
         onFailure: (error) => log.warn({ err: error, request_id: c.get("requestId") }, "create failed"),
       });
     },
@@ -126,7 +127,7 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       const sandbox = registry.resolve(c.req.param("id") ?? "");
       if (settled)
         await sandbox.lock.run("waiting for the sandbox", () => Promise.resolve(), c.get("signal"));
-      return c.json(toSandbox(await viewSandbox(context, sandbox)));
+      return c.json(toSandbox(await viewWithUsage(context, sandbox)));
     },
   );
 

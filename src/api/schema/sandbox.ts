@@ -84,9 +84,9 @@ export const sandboxSchema = z
     expires_at: z.string().nullable(),
     /** Since the last start; `null` when not running. */
     uptime_secs: z.number().nullable(),
-    /** Per cent of the sandbox's CPUs since the last look; `null` when not known. */
+    /** Per cent of the sandbox's CPUs since the last look; `null` when not known, and in a list, which asks no guest. */
     cpu_usage: z.number().nullable(),
-    /** Bytes used in the guest, as the guest tells; `null` when not known. */
+    /** Bytes used in the guest, as the guest tells; `null` as `cpu_usage` is. */
     memory_usage: z.number().nullable(),
     guest_ip: z.string().optional(),
     open_ports: z.array(openPortSchema),
