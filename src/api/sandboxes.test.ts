@@ -153,7 +153,7 @@ test.each([
   ["memory of 10 TB", { memory: 10e12 }, 400, "invalid_argument", "memory"],
   ["memory as text", { memory: "2G" }, 400, "invalid_argument", "memory"],
   ["no CPU", { cpus: 0 }, 400, "invalid_argument", "cpus"],
-  ["half a CPU", { cpus: 1.5 }, 400, "invalid_argument", "cpus"],
+  ["less than no CPU", { cpus: -0.5 }, 400, "invalid_argument", "cpus"],
   [
     "a missing mount",
     { mounts: [{ host_path: "/no/such", sandbox_path: "/data" }] },

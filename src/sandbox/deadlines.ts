@@ -1,7 +1,10 @@
 /** Timers for the moments at which sandboxes end. The moments themselves are in the records. */
 
-/** The longest that a timer of Node can wait; a later deadline is armed in stages. */
-const longestTimerMs = 2 ** 31 - 1;
+/**
+ * A timer does not run while the host sleeps, and knows nothing of a clock that is set: so the clock is looked at again after
+ * this long.
+ */
+const longestTimerMs = 30_000;
 
 export interface Deadlines {
   /** Calls `onExpired` at the moment, at once when it has passed. Replaces the sandbox's earlier deadline. */
@@ -24,19 +27,16 @@ export function createDeadlines(onExpired: (id: string) => void): Deadlines {
     disarm(id);
     // What is still under way may fail and want another try: the next daemon's.
     if (closed) return;
+    const look = (): void => {
+      if (Date.now() < atMs) {
+        arm(id, atMs);
+      } else {
+        timers.delete(id);
+        onExpired(id);
+      }
+    };
     const leftMs = Math.max(0, atMs - Date.now());
-    const timer = setTimeout(
-      () => {
-        if (leftMs > longestTimerMs) {
-          arm(id, atMs);
-        } else {
-          timers.delete(id);
-          onExpired(id);
-        }
-      },
-      Math.min(leftMs, longestTimerMs),
-    );
-    timers.set(id, timer);
+    timers.set(id, setTimeout(look, Math.min(leftMs, longestTimerMs)));
   };
   return {
     arm,

@@ -44,14 +44,14 @@ export function resolveSize(
 ): MachineSize {
   const warnings: string[] = [];
   const sizeClass = request.sizeClass === undefined ? undefined : sizeClasses[request.sizeClass];
-  let cpus = request.cpus ?? sizeClass?.cpus ?? defaults.cpus;
-  if (request.cpus === undefined && cpus < 1) {
-    warnings.push(
-      `size class ${request.sizeClass} asks for ${cpus} CPU; the sandbox has 1 whole virtual CPU`,
-    );
-    cpus = 1;
+  const asked = request.cpus ?? sizeClass?.cpus ?? defaults.cpus;
+  checkCpus(asked);
+  // An unprivileged libvirt cannot set quotas, so a part of a CPU is a whole one.
+  const cpus = Math.ceil(asked);
+  if (cpus !== asked) {
+    const whole = cpus === 1 ? "1 whole virtual CPU" : `${cpus} whole virtual CPUs`;
+    warnings.push(`asked for ${asked} CPUs, the sandbox has ${whole}`);
   }
-  checkCpus(cpus);
   if (cpus > availableParallelism()) {
     warnings.push(`${cpus} virtual CPUs share the ${availableParallelism()} of this host`);
   }
@@ -64,10 +64,10 @@ export function resolveSize(
 
 function checkCpus(cpus: number): void {
   const most = Math.min(255, availableParallelism() * cpuOvercommit);
-  if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return;
-  throw new InvalidArgumentError("cpus", `cpus is ${cpus}: a whole number from 1 to ${most} is allowed`, {
+  if (cpus > 0 && cpus <= most) return;
+  throw new InvalidArgumentError("cpus", `cpus is ${cpus}: more than 0, and at most ${most}, is allowed`, {
     hint: "leave it out for 1",
-    details: { minimum: 1, maximum: most },
+    details: { above: 0, maximum: most },
   });
 }
 
