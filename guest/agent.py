@@ -1723,6 +1723,10 @@ def file_type(mode):
     return "other"
 
 
+# Some file systems keep later times than the host's dates can be: ECMA-262, "Time Values and Time Range".
+MAX_DATE_MS = 8640000000000000
+
+
 def describe(path, status):
     found = {
         "path": to_text(path),
@@ -1731,7 +1735,7 @@ def describe(path, status):
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
         "gid": status.st_gid,
-        "modified_ms": status.st_mtime_ns // 1000000,
+        "modified_ms": min(max(status.st_mtime_ns // 1000000, -MAX_DATE_MS), MAX_DATE_MS),
     }
     if found["type"] == "symlink":
         try:

@@ -1,9 +1,12 @@
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
   chmodSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   readdirSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -62,6 +65,20 @@ describe("files", () => {
     expect(await session.files.stat(path)).toMatchObject({ type: "file", mode: 0o750, sizeBytes: 3 });
     expect(await session.files.stat(link)).toMatchObject({ type: "symlink", linkTarget: "file" });
     expect(await session.files.stat(link, { follow: true })).toMatchObject({ type: "file" });
+  });
+
+  test("have a time that a Date can be, however late they are said to be of", async () => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    // A file system whose times have 64 bits.
+    const folder = mkdtempSync("/dev/shm/hv-times-");
+    try {
+      execFileSync("touch", ["-d", "@99999999999999", join(folder, "late")]);
+      const [entry] = await session.files.list(folder);
+      expect(new Date(entry?.modifiedMs ?? 0).getUTCFullYear()).toBe(275_760);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test("are listed with strange names and all, made, renamed and removed", async () => {

@@ -30,6 +30,17 @@ export class GuestNameError extends HeyvmError {
   }
 }
 
+/** What was named is a link in the guest that leads nowhere. */
+export class DanglingLinkError extends HeyvmError {
+  constructor(path: string, target: string, cause: unknown) {
+    super("path_not_found", `${path} is a link to ${target}, which does not exist`, {
+      cause,
+      hint: "to copy the link itself, copy the folder that it is in",
+      details: { path, target },
+    });
+  }
+}
+
 /** What was named has no content that a copy could have: a device, a socket, a pipe. */
 export class NothingToCopyError extends HeyvmError {
   constructor(path: string) {

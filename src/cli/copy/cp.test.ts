@@ -78,5 +78,13 @@ describe("cp", () => {
     await using bench = await createCliBench();
     expect(await bench.heyvm("cp", "web:/nope", ".")).toMatchObject({ exitCode: 3 });
     expect(await bench.heyvm("cp", "/nope", "web:")).toMatchObject({ exitCode: 3 });
+    await symlink("nowhere", join(bench.folder, "guest", "workspace", "dangling"));
+    const dangling = await bench.heyvm("cp", "web:dangling", bench.folder);
+    expect(dangling).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringContaining(
+        "/workspace/dangling is a link to /workspace/nowhere, which does not exist",
+      ),
+    });
   });
 });

@@ -10,7 +10,7 @@ import { errnoOf } from "../../errors/thrown.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
 import type { Invocation } from "../invocation.ts";
 import { printable } from "../output/text.ts";
-import { GuestNameError, LocalPathError, NothingToCopyError } from "./copy-errors.ts";
+import { DanglingLinkError, GuestNameError, LocalPathError, NothingToCopyError } from "./copy-errors.ts";
 import { inParallel } from "./in-parallel.ts";
 import { createMeter, type Meter } from "./meter.ts";
 
@@ -148,7 +148,10 @@ async function resolveTarget(
 async function statFollowing(sandbox: Sandbox, path: string, signal: AbortSignal): Promise<FileStatus> {
   let current = path;
   for (let links = 0; links <= longestLinkChain; links += 1) {
-    const status = await sandbox.files.stat(current, { signal });
+    const status = await sandbox.files.stat(current, { signal }).catch((error: unknown) => {
+      const isMissing = error instanceof HeyvmError && error.code === "path_not_found";
+      throw isMissing && current !== path ? new DanglingLinkError(path, current, error) : error;
+    });
     if (status.type !== "symlink") return status;
     current = posix.resolve(posix.dirname(current), status.linkTarget ?? "");
   }
