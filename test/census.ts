@@ -28,10 +28,10 @@ export interface CensusScope {
 /** What may come to be: kept or shared on purpose, or libvirt's own business. */
 export const sharedOnPurpose: readonly RegExp[] = [
   // The state folder's lasting files.
-  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|\.heyvm-lock|token|logs\/.*)$/,
+  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|\.heyvm-lock-[0-9a-f]{16}|token|logs\/.*)$/,
   // Templates, prepared disks and copies of images, which the next sandbox uses again; downloads.
   /^(images|home\/\.local\/share\/libvirt\/images)\/heyvm\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
-  /^(images|home\/\.local\/share\/libvirt\/images)\/(\.heyvm-lock|[^/]+\.(qcow2|img|raw)(\.(json|sha256|sha512|verified|lock))?)$/,
+  /^(images|home\/\.local\/share\/libvirt\/images)\/(\.heyvm-lock-[0-9a-f]{16}|[^/]+\.(qcow2|img|raw)(\.(json|sha256|sha512|verified|lock))?)$/,
   /^[^/]+\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
   /^default\/[^/]+\.(qcow2|img|raw)$/,
   // libvirt's own files, but not a domain's definition.

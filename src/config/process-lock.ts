@@ -1,25 +1,36 @@
 /**
- * One process at a time does a piece of work, and the others that want it see how far it is. The lock is an abstract
- * unix socket: the kernel gives its name to one process only and takes it back however that process ends, so there is
- * never a stale lock; who waits is connected to it, and is woken by the end of the connection. The name is a secret in
- * the folder that the work is about, so that no other user can take it.
+ * One process at a time does a piece of work, and the others that want it see how far it is. The lock is flock(2) on a file
+ * in the folder that the work is about: no other user can take it, and every container that has the folder meets the same
+ * one. The kernel takes it back however its process ends, so there is never a stale lock.
+ *
+ * Node has no call for that. flock(1) has: it gets our file descriptor, and as a lock belongs to the open file and not to
+ * who has asked for it, it stays with us when that program has ended.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, open, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
+import { text } from "node:stream/consumers";
 
-import { AbortedError, errnoOf, HeyvmError } from "../errors/index.ts";
-import { createFileAtomic } from "./atomic-file.ts";
+import { AbortedError, DiskFullError, errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
 
 /** The process that holds a lock lives, but does nothing. */
 export class LockHolderSilentError extends HeyvmError {
-  constructor(what: string, silentMs: number) {
-    super("timeout", `another process does ${what}, and has been silent for ${silentMs} ms`, {
-      hint: "see which one, and end it: ss -xlp | grep heyvm-lock",
+  constructor(what: string, { pid, silentMs }: { pid: number | undefined; silentMs: number }) {
+    const who = pid === undefined ? "another process" : `process ${pid}`;
+    super("timeout", `${who} does ${what}, and has been silent for ${silentMs} ms`, {
+      hint:
+        pid === undefined ? "see which one: lslocks | grep heyvm-lock" : `end it, if it hangs: kill ${pid}`,
+      details: { pid },
     });
+  }
+}
+
+/** The lock's file cannot be locked: it is a link, or on a file system without locks, or flock(1) is missing. */
+export class LockUnusableError extends HeyvmError {
+  constructor(path: string, why: string, { hint, cause }: { hint?: string; cause?: unknown } = {}) {
+    super("permission_denied", `${path} cannot be locked: ${why}`, { hint, cause, details: { path } });
   }
 }
 
@@ -41,123 +52,224 @@ export interface LockRequest {
   silentMs?: number | undefined;
 }
 
-const secretFile = ".heyvm-lock";
 const heartbeatMs = 1000;
+const lookMs = 250;
 const defaultSilentMs = 15_000;
-const retryMs = 20;
+/** Of flock(1), in every distribution's base system. */
+const programFolders = "/usr/bin:/bin";
+/** What flock(1) is told to answer when another has the lock (BusyBox's cannot be told: it answers 1, as for errors, but says nothing). */
+const busyExit = 1;
 
 /** Waits for its turn. `waited` tells whether another process had it meanwhile. */
 export async function lockForProcess(request: LockRequest): Promise<{ lock: ProcessLock; waited: boolean }> {
-  const address = await lockAddress(request.folder, request.name);
+  const path = lockPath(request.folder, request.name);
   for (let waited = false; ; waited = true) {
     if (request.signal.aborted) throw new AbortedError(request.what, request.signal.reason);
-    const lock = await tryListen(address);
-    if (lock !== undefined) return { lock, waited };
-    await untilReleased(address, request);
+    const file = await openLockFile(path);
+    try {
+      if (await takeAtOnce(file, path)) {
+        const lock = await keep(file, path);
+        if (lock !== undefined) return { lock, waited };
+      } else {
+        await waitForTurn(file, path, request);
+        const lock = await keep(file, path);
+        if (lock !== undefined) return { lock, waited: true };
+      }
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    // Its holder has removed the file together with the lock: there may be another one by now.
+    await file.close();
   }
 }
 
 /** The lock, if nobody has it. */
 export async function tryLockForProcess(folder: string, name: string): Promise<ProcessLock | undefined> {
-  return await tryListen(await lockAddress(folder, name));
+  const path = lockPath(folder, name);
+  for (;;) {
+    const file = await openLockFile(path);
+    try {
+      if (!(await takeAtOnce(file, path))) {
+        await file.close();
+        return undefined;
+      }
+      const lock = await keep(file, path);
+      if (lock !== undefined) return lock;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    await file.close();
+  }
 }
 
-async function tryListen(address: string): Promise<ProcessLock | undefined> {
-  const sockets = new Set<Socket>();
-  let state = "{}\n";
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => socket.destroy());
-    socket.once("close", () => sockets.delete(socket));
-    socket.write(state);
+function lockPath(folder: string, name: string): string {
+  return join(folder, `.heyvm-lock-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`);
+}
+
+async function openLockFile(path: string): Promise<FileHandle> {
+  try {
+    const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const file = await open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+    if ((await file.stat()).isFile()) return file;
+    await file.close();
+  } catch (error) {
+    if (errnoOf(error) === "ENOSPC") throw new DiskFullError("making a lock", path, error);
+    if (errnoOf(error) !== "ELOOP") throw error;
+  }
+  throw new LockUnusableError(path, "it is no file", {
+    hint: `see who has made it: ls -ld ${shellQuoted(path)}`,
   });
-  if (!(await listen(server, address))) return undefined;
-  const send = (): void => {
-    // One that does not read gets no more; it has the newest that fits.
-    for (const socket of sockets) if (socket.writableLength === 0) socket.write(state);
+}
+
+/** The lock that `file` has, unless another file is in its place. */
+async function keep(file: FileHandle, path: string): Promise<ProcessLock | undefined> {
+  if (!(await isInPlace(file, path))) return undefined;
+  let content = JSON.stringify({ pid: process.pid });
+  let writing = Promise.resolve();
+  const write = (): void => {
+    writing = writing.then(async () => await publish(file, content));
   };
-  const heartbeat = setInterval(send, heartbeatMs);
+  write();
+  const heartbeat = setInterval(write, heartbeatMs);
   heartbeat.unref();
   return {
-    tell(next) {
-      state = `${JSON.stringify(next)}\n`;
-      send();
+    tell(state) {
+      content = JSON.stringify({ pid: process.pid, state });
+      write();
     },
     async [Symbol.asyncDispose]() {
       clearInterval(heartbeat);
-      const closed = new Promise((resolve) => server.close(resolve));
-      for (const socket of sockets) socket.destroy();
-      await closed;
+      await writing;
+      // While we have the lock nobody else may remove it: who waits for this file finds out that it has gone.
+      if (await isInPlace(file, path)) await rm(path, { force: true });
+      await file.close();
     },
   };
 }
 
-/** Whether the name was free. */
-async function listen(server: Server, address: string): Promise<boolean> {
-  return await new Promise((resolve, reject) => {
-    const onError = (error: Error): void => {
-      if (errnoOf(error) === "EADDRINUSE") resolve(false);
-      else reject(error);
-    };
-    server.once("error", onError);
-    server.listen(address, () => {
-      server.off("error", onError);
-      resolve(true);
-    });
-  });
+/** The lock is what matters: with a full disk nobody sees how far the work is. The time of the last change is the heartbeat. */
+async function publish(file: FileHandle, content: string): Promise<void> {
+  try {
+    // The first line counts: what was told before may have been longer.
+    await file.write(`${content}\n`, 0, "utf8");
+  } catch {
+    const now = new Date();
+    await file.utimes(now, now).catch(() => undefined);
+  }
 }
 
-async function untilReleased(address: string, request: LockRequest): Promise<void> {
-  const { signal, what, onState, silentMs = defaultSilentMs } = request;
-  const socket = connect(address);
-  const abort = (): void => void socket.destroy(new AbortedError(what, signal.reason));
+async function isInPlace(file: FileHandle, path: string): Promise<boolean> {
+  const [ours, there] = await Promise.all([
+    file.stat({ bigint: true }),
+    stat(path, { bigint: true }).catch(() => undefined),
+  ]);
+  return ours.ino === there?.ino && ours.dev === there.dev;
+}
+
+/** Whether the lock was free. */
+async function takeAtOnce(file: FileHandle, path: string): Promise<boolean> {
+  const program = startFlock(file, path, ["-n", "-x", "3"]);
+  const code = await program.ended;
+  if (code === 0) return true;
+  const said = (await program.said).trim();
+  if (code === busyExit && said === "") return false;
+  throw new LockUnusableError(path, said === "" ? `flock ended with ${code}` : said);
+}
+
+/** Resolves when the file is locked for us. */
+async function waitForTurn(file: FileHandle, path: string, request: LockRequest): Promise<void> {
+  const { what, signal, onState, silentMs = defaultSilentMs } = request;
+  const program = startFlock(file, path, ["-x", "3"]);
+  let failure: Error | undefined;
+  const giveUp = (error: Error): void => {
+    failure ??= error;
+    program.child.kill();
+  };
+  const abort = (): void => giveUp(new AbortedError(what, signal.reason));
   signal.addEventListener("abort", abort, { once: true });
-  socket.setTimeout(silentMs, () => socket.destroy(new LockHolderSilentError(what, silentMs)));
-  const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
-  lines.on("error", () => undefined);
-  lines.on("line", (line) => {
-    const state = parseState(line);
-    if (state !== undefined) onState?.(state);
-  });
+  if (signal.aborted) abort();
+  const watch = watchHolder(path, silentMs, onState, (pid) =>
+    giveUp(new LockHolderSilentError(what, { pid, silentMs })),
+  );
   try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once("close", () => resolve());
-      socket.once("error", (error) => (error instanceof HeyvmError ? reject(error) : resolve()));
-    });
-    // Between the end of one holder and the beginning of the next the name may be in use and unreachable.
-    await sleep(retryMs);
+    const code = await program.ended;
+    if (failure !== undefined) throw failure;
+    if (code !== 0)
+      throw new LockUnusableError(path, (await program.said).trim() || `flock ended with ${code}`);
   } finally {
-    lines.close();
+    clearInterval(watch);
     signal.removeEventListener("abort", abort);
   }
 }
 
-function parseState(line: string): unknown {
+/** Looks at what the holder tells, until the timer is cleared. */
+function watchHolder(
+  path: string,
+  silentMs: number,
+  onState: ((state: unknown) => void) | undefined,
+  onSilent: (pid: number | undefined) => void,
+): NodeJS.Timeout {
+  let seen = "";
+  let changedAtMs = performance.now();
+  let told = "";
+  let isLooking = false;
+  const look = async (): Promise<void> => {
+    const status = await stat(path, { bigint: true }).catch(() => undefined);
+    const content = await readFile(path, "utf8").catch(() => "");
+    const news = `${status?.ino} ${status?.mtimeNs} ${content}`;
+    const holder = parseContent(content);
+    if (news !== seen) {
+      seen = news;
+      changedAtMs = performance.now();
+    } else if (performance.now() - changedAtMs > silentMs) onSilent(holder?.pid);
+    const state = JSON.stringify(holder?.state);
+    if (state === undefined || state === told) return;
+    told = state;
+    onState?.(holder?.state);
+  };
+  const lookOnce = (): void => {
+    if (isLooking) return;
+    isLooking = true;
+    void look().finally(() => {
+      isLooking = false;
+    });
+  };
+  lookOnce();
+  return setInterval(lookOnce, lookMs);
+}
+
+function parseContent(content: string): { pid: number | undefined; state: unknown } | undefined {
   try {
-    return JSON.parse(line);
+    const parsed: unknown = JSON.parse(content.split("\n", 1)[0] ?? "");
+    if (typeof parsed !== "object" || parsed === null) return undefined;
+    const pid = "pid" in parsed && typeof parsed.pid === "number" ? parsed.pid : undefined;
+    return { pid, state: "state" in parsed ? parsed.state : undefined };
   } catch {
     return undefined;
   }
 }
 
-async function lockAddress(folder: string, name: string): Promise<string> {
-  const secret = await folderSecret(join(folder, secretFile));
-  return `\0heyvm-lock-${createHash("sha256").update(`${secret} ${name}`).digest("hex").slice(0, 40)}`;
+interface Flock {
+  child: ChildProcess;
+  /** Its exit code; `null` after a signal. */
+  ended: Promise<number | null>;
+  /** What it has complained of. */
+  said: Promise<string>;
 }
 
-/** Made once, in a way in which two that make it at the same time end with the same. */
-async function folderSecret(path: string): Promise<string> {
-  const existing = await readSecret(path);
-  if (existing !== undefined) return existing;
-  await createFileAtomic(path, randomBytes(16).toString("hex"), "making a lock");
-  return (await readFile(path, "utf8")).trim();
-}
-
-async function readSecret(path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(path, "utf8")).trim();
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
+/** Runs flock(1) with the file as its descriptor 3. */
+function startFlock(file: FileHandle, path: string, args: string[]): Flock {
+  const env = { ...process.env, LC_ALL: "C", PATH: `${process.env["PATH"] ?? ""}:${programFolders}` };
+  const child = spawn("flock", args, { env, stdio: ["ignore", "ignore", "pipe", file.fd] });
+  const said = child.stderr === null ? Promise.resolve("") : text(child.stderr);
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once("error", (cause) => {
+      const hint = "install util-linux: apt-get install util-linux";
+      reject(new LockUnusableError(path, "there is no program flock", { hint, cause }));
+    });
+    child.once("close", resolve);
+  });
+  return { child, ended, said };
 }

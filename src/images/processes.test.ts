@@ -119,10 +119,7 @@ it("a download whose process was killed is gone on with by the one that waits", 
   expect(found?.verified).toBe(true);
   expect(publisher.requestsOf(debianPath).at(-1)?.range).toBe(`bytes=${keptBytes}-`);
   expect(publisher.sent.get(debianPath)).toBe(image.length - keptBytes);
-  expect((await readdir(scratch.downloads)).toSorted()).toEqual([
-    ".heyvm-lock",
-    "debian-12-generic-amd64.qcow2",
-  ]);
+  expect((await readdir(scratch.downloads)).toSorted()).toEqual(["debian-12-generic-amd64.qcow2"]);
 });
 
 it.for([
@@ -152,7 +149,7 @@ it.for([
     code: "disk_full",
     message: expect.stringContaining(scratch.downloads),
   });
-  expect((await readdir(scratch.downloads)).toSorted()).toEqual([".heyvm-lock", "theirs"]);
+  expect((await readdir(scratch.downloads)).toSorted()).toEqual(["theirs"]);
 });
 
 function isResult({ image, error }: Message): boolean {

@@ -61,7 +61,7 @@ async function pruneInterrupted(context: StoreContext, signal: AbortSignal): Pro
     removed.push(...(await removeInterrupted(context, name.slice(0, -partialSuffix.length))));
   }
   for (const name of names) {
-    const owner = /\.(?:partial\.json|heyvm-lock)\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
+    const owner = /\.partial\.json\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
     if (owner !== undefined && !isAlive(Number(owner))) {
       await rm(join(context.downloadFolder, name), { force: true });
     }

@@ -56,8 +56,7 @@ export async function createDownloadBench(image: Buffer): Promise<DownloadBench>
     scratch,
     pull,
     faulty,
-    leftovers: async () =>
-      (await readdir(scratch.downloads)).filter((name) => name !== ".heyvm-lock").toSorted(),
+    leftovers: async () => (await readdir(scratch.downloads)).toSorted(),
     async interruptPull() {
       faulty(1, (response) => stallAfter(response, image, 1_000_000));
       const abort = new AbortController();
