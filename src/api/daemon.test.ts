@@ -153,8 +153,11 @@ test("the socket of a dead daemon is replaced, one that answers is not", async (
 
   const foreign = createServer().listen(join(folder, "heyvm.sock"));
   await once(foreign, "listening");
+  // It may be a daemon that locks otherwise, and this one's machine.
+  await mkdir(join(folder, "machines", "sb-00000000"), { recursive: true });
   try {
     expect((await start(folder)).info).toEqual({ code: "daemon_unavailable" });
+    expect(await readdir(join(folder, "machines"))).toEqual(["sb-00000000"]);
   } finally {
     foreign.close();
   }

@@ -17,7 +17,7 @@ import type { ImageService } from "./image-service.ts";
 import { closeListener, createListener, type Listener, listenOnTcp } from "./listeners.ts";
 import type { DaemonInfo } from "./schema.ts";
 import type { ApiServices } from "./services.ts";
-import { listenOnUnixSocket } from "./unix-socket.ts";
+import { listenOnUnixSocket, removeStaleSocket } from "./unix-socket.ts";
 import { calmMs, DaemonFailedError, type Failure, noticeOf, watchUnforeseen } from "./unforeseen.ts";
 
 export { DaemonRunningError } from "./daemon-lock.ts";
@@ -90,6 +90,9 @@ async function runOnce(
   await using cleanup = createCleanup();
   const lock = await lockStateFolder(state);
   cleanup.defer(async () => await lock[Symbol.asyncDispose]());
+  const socketPath = settings.values.socket ?? state.daemonSocket;
+  // A daemon of another version may lock otherwise: its machines must not be taken for left over.
+  await removeStaleSocket(socketPath);
   const log = openDaemonLog(state);
   cleanup.defer(() => log[Symbol.dispose]());
   const unforeseen = watchUnforeseen(log);
@@ -108,13 +111,17 @@ async function runOnce(
   });
   cleanup.defer(async () => await sandboxes.close());
   const failed = unforeseen.signal;
-  await serveSandboxes({ ...beginning, options, settings, sandboxes, images, log, failed }, cleanup);
+  await serveSandboxes(
+    { ...beginning, options, socketPath, settings, sandboxes, images, log, failed },
+    cleanup,
+  );
   log.info({ pid: process.pid }, "daemon leaves");
   return unforeseen.failure;
 }
 
 interface Serving extends Beginning {
   options: ServeOptions;
+  socketPath: string;
   settings: LoadedSettings;
   sandboxes: OpenSandboxes;
   images: ImageService;
@@ -124,10 +131,10 @@ interface Serving extends Beginning {
 }
 
 async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
-  const { options, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
+  const { options, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
   const daemon: DaemonInfo = {
     pid: process.pid,
-    socket_path: settings.values.socket ?? state.daemonSocket,
+    socket_path: socketPath,
     version: packageVersion(),
     started_at: new Date().toISOString(),
     ...(earlier && { restart_reason: noticeOf(earlier) }),

@@ -26,7 +26,7 @@ export async function listenOnUnixSocket(server: Server, path: string): Promise<
     throw new SocketPathError(path, `a socket's path has at most ${longestPathBytes} bytes`);
   }
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await removeStale(path);
+  await removeStaleSocket(path);
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error): void => reject(new SocketPathError(path, messageOf(error), error));
     server.once("error", fail);
@@ -44,7 +44,8 @@ export async function listenOnUnixSocket(server: Server, path: string): Promise<
   await chmod(path, 0o600);
 }
 
-async function removeStale(path: string): Promise<void> {
+/** Removes the socket of a dead daemon; throws `SocketPathError` when something else is there, or a program that answers. */
+export async function removeStaleSocket(path: string): Promise<void> {
   try {
     if (!(await lstat(path)).isSocket()) throw new SocketPathError(path, "a file that is no socket is there");
   } catch (error) {
