@@ -34,7 +34,7 @@ const meanings: Record<ErrorCode, string> = {
   backend_failed: "The backend was there and failed.",
   disk_full: "The host's file system has no room left.",
   permission_denied: "This user may not do that on the host.",
-  daemon_unavailable: "The daemon cannot be reached, or cannot listen.",
+  daemon_unavailable: "The daemon cannot be reached, cannot listen, or ended in the middle of the work.",
   guest_unresponsive: "The guest's agent does not answer.",
   guest_misbehaved: "The guest broke the agent's protocol; the session was ended.",
   guest_failed: "An operation failed inside the guest.",

@@ -102,7 +102,7 @@ describe("sh on a terminal", () => {
     screen.type("drop\r");
     expect(await screen.end()).toEqual({ exit: 1, ...asFound });
     expect(screen.text()).toContain("\u001B[?1049l");
-    expect(screen.text()).toContain("closed the connection");
+    expect(screen.text()).toContain("the connection to it broke");
   });
 
   test("~. at the beginning of a line leaves", async () => {

@@ -105,7 +105,7 @@ export async function spawnCommand(
     } else if (status !== undefined) {
       exit.resolve(status);
       // Nothing if it has started, as it should have.
-      started.reject(brokenOff(endpoint, 1000, "exit before start"));
+      started.reject(brokenOff(endpoint, `/sandboxes/${sandboxId}/exec`, 1000, "exit before start"));
     }
     gate.end();
     stdin.destroy();
@@ -127,7 +127,7 @@ export async function spawnCommand(
     finish(
       signal?.aborted === true
         ? new AbortedError(`the command ${command}`, signal.reason)
-        : brokenOff(endpoint, code, reason.toString()),
+        : brokenOff(endpoint, `/sandboxes/${sandboxId}/exec`, code, reason.toString()),
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });

@@ -42,4 +42,5 @@ export {
   TimeoutError,
 } from "./remote-error.ts";
 export { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
+export { DaemonLostError } from "./daemon-lost.ts";
 export { AbortedError, type ErrorCode, HeyvmError } from "../errors/index.ts";

@@ -35,7 +35,9 @@ export async function* followLogs(
   socket.on("error", () => undefined);
   socket.on("close", (code, reason) => {
     const regular = code === 1000 || code === 1001 || signal?.aborted === true;
-    failure ??= regular ? undefined : brokenOff(endpoint, code, reason.toString());
+    failure ??= regular
+      ? undefined
+      : brokenOff(endpoint, `/sandboxes/${sandboxId}/logs/stream`, code, reason.toString());
     over = true;
     wake?.();
   });

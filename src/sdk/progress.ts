@@ -1,8 +1,9 @@
 /** Answers that come as lines of JSON while the daemon works: steps, warnings, then the result or an error. */
-import type { IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
 
 import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
+import { daemonLost } from "./daemon-lost.ts";
 import type { CallOptions } from "./deadline.ts";
 import { remoteError } from "./remote-error.ts";
 import type { Transport } from "./transport.ts";
@@ -62,12 +63,10 @@ export async function requestWithProgress<Result extends { type: string }>(
       return result;
     }
   }
-  throw new DaemonUnavailableError(`the daemon ended POST ${path} without a result`, {
-    hint: "look at the daemon's log: heyvm logs of the sandbox, or daemon.log in the state folder",
-  });
+  throw daemonLost(transport.endpoint, `POST ${path}`);
 }
 
-async function* readLines(answer: IncomingMessage): AsyncGenerator<string> {
+async function* readLines(answer: Readable): AsyncGenerator<string> {
   let rest = "";
   answer.setEncoding("utf8");
   // Strings, since the encoding was set.

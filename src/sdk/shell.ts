@@ -60,7 +60,7 @@ export async function openShell(
     if (error === undefined) {
       exit.resolve(code);
       // Nothing if it was ready, as it should have been.
-      ready.reject(brokenOff(endpoint, 1000, "exit before ready"));
+      ready.reject(brokenOff(endpoint, `/sandboxes/${sandboxId}/shell-stream`, 1000, "exit before ready"));
     } else {
       ready.reject(error);
       exit.reject(error);
@@ -92,7 +92,7 @@ export async function openShell(
     finish(
       signal?.aborted === true
         ? new AbortedError("the shell", signal.reason)
-        : brokenOff(endpoint, code, reason.toString()),
+        : brokenOff(endpoint, `/sandboxes/${sandboxId}/shell-stream`, code, reason.toString()),
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });

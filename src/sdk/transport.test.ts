@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import { describe, expect, test } from "vitest";
 
 import { HeyvmError } from "../errors/index.ts";
+import { DaemonLostError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
 import { requestWithProgress, type Step } from "./progress.ts";
 import { NotFoundError } from "./remote-error.ts";
@@ -135,6 +136,19 @@ describe("answers with progress", () => {
     });
     const request = requestWithProgress(createTransport(server.endpoint), "/sandboxes", {});
     await expect(request).rejects.toBeInstanceOf(NotFoundError);
+  });
+
+  test("a connection that breaks off in the middle is a lost daemon, with what to do", async () => {
+    await using server = await startWireServer({
+      http: (_request, answer) => answer.write(lines(step), () => answer.destroy()),
+    });
+    const request = requestWithProgress(createTransport(server.endpoint), "/images/pull", {});
+    const error = await request.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(DaemonLostError);
+    expect(error).toMatchObject({
+      code: "daemon_unavailable",
+      message: expect.stringContaining("the next pull goes on"),
+    });
   });
 
   test("an end without a result is an error", async () => {

@@ -4,12 +4,14 @@
  */
 import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { Readable } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 
+import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
+import { daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, type Deadline, startDeadline } from "./deadline.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
 import { problemFromAnswer, remoteError } from "./remote-error.ts";
@@ -33,7 +35,7 @@ export interface Transport {
    * Sends and hands over the answer as it comes. The signal, and `timeoutMs` when given, also end the reading; without
    * it, only the answer's beginning has a deadline: how long the rest takes is the reader's matter.
    */
-  stream(method: string, path: string, options?: RequestOptions): Promise<IncomingMessage>;
+  stream(method: string, path: string, options?: RequestOptions): Promise<Readable>;
   close(): void;
 }
 
@@ -63,7 +65,9 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
       if (error instanceof BodyFailure) throw error.cause;
       if (isConnectionFailure(error)) {
         note(messageOf(error));
-        throw unreachable(endpoint, error);
+        throw isBrokenOff(error)
+          ? daemonLost(endpoint, `${method} ${path}`, { cause: error })
+          : unreachable(endpoint, error);
       }
       throw error;
     }
@@ -80,10 +84,7 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
         return parseMessage<T>(await text(answer));
       } catch (error) {
         if (deadline.signal.aborted) throw deadline.error();
-        throw new DaemonUnavailableError(
-          `${describeEndpoint(endpoint)} broke off in the middle of its answer to ${method} ${path}`,
-          { cause: error },
-        );
+        throw daemonLost(endpoint, `${method} ${path}`, { cause: error });
       }
     },
     async stream(method, path, options = {}) {
@@ -97,7 +98,9 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
           deadline.signal.removeEventListener("abort", onAbort);
           deadline[Symbol.dispose]();
         });
-        return answer;
+        return withTypedEnd(answer, (cause) =>
+          deadline.signal.aborted ? deadline.error() : daemonLost(endpoint, `${method} ${path}`, { cause }),
+        );
       } catch (error) {
         deadline[Symbol.dispose]();
         throw error;
@@ -190,7 +193,20 @@ function isConnectionFailure(error: unknown): boolean {
   return code !== undefined && /^(E[A-Z]+|HPE_[A-Z_]+|UND_ERR[A-Z_]*)$/.test(code);
 }
 
-/** Nobody listens there, or the connection broke. */
+/** It was taken, and then ended: nobody listening is another cause. */
+function isBrokenOff(error: unknown): boolean {
+  return ["ECONNRESET", "EPIPE"].includes(errnoOf(error) ?? "");
+}
+
+/** The answer's bytes; what breaks it off comes as a typed error. */
+function withTypedEnd(answer: IncomingMessage, lost: (cause: unknown) => HeyvmError): Readable {
+  const typed = new PassThrough();
+  answer.once("error", (error) => typed.destroy(error instanceof HeyvmError ? error : lost(error)));
+  typed.once("close", () => answer.destroy());
+  return answer.pipe(typed);
+}
+
+/** Nobody listens there. */
 export function unreachable(endpoint: Endpoint, cause: unknown): DaemonUnavailableError {
   const where = describeEndpoint(endpoint);
   return new DaemonUnavailableError(`cannot talk to the heyvm daemon at ${where}: ${messageOf(cause)}`, {

@@ -3,15 +3,17 @@ import { connect } from "node:net";
 
 import type { WebSocket } from "ws";
 
-import { DaemonUnavailableError } from "./client-errors.ts";
+import { type DaemonLostError, daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, startDeadline } from "./deadline.ts";
-import { describeEndpoint, type Endpoint } from "./endpoint.ts";
+import type { Endpoint } from "./endpoint.ts";
 import { problemFromAnswer, remoteError } from "./remote-error.ts";
 import { bearer, unreachable } from "./transport.ts";
 
 /** Frames carry at most 64 KiB of output; more is not from a daemon of ours. */
 const maxPayloadBytes = 4 * 1_048_576;
 const openTimeoutMs = 30_000;
+/** RFC 6455, 7.4.1: what a daemon says that leaves. */
+const goingAway = 1001;
 
 /**
  * Resolves with the open socket, which is paused: what comes with the answer would find no listener yet. Who has attached
@@ -60,13 +62,11 @@ export async function openWebSocket(
   }
 }
 
-/** What a caller is told when the socket closed before the last message. */
-export function brokenOff(endpoint: Endpoint, code: number, reason: string): DaemonUnavailableError {
+/** What a caller is told when the socket of `path` closed before the last message. */
+export function brokenOff(endpoint: Endpoint, path: string, code: number, reason: string): DaemonLostError {
   const why = reason === "" ? `code ${code}` : `code ${code}, ${reason}`;
-  return new DaemonUnavailableError(
-    `the heyvm daemon at ${describeEndpoint(endpoint)} closed the connection (${why})`,
-    {
-      hint: "see whether the sandbox is still there: heyvm list --all",
-    },
-  );
+  return daemonLost(endpoint, `WS ${path}`, {
+    cause: new Error(`the web socket was closed (${why})`),
+    inOrder: code === goingAway,
+  });
 }

@@ -7,6 +7,7 @@ import { createWithProgress } from "../create-with-progress.ts";
 import { setExitCode } from "../exit-code.ts";
 import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation, type Invocation, undone } from "../invocation.ts";
+import { messageOf } from "../../errors/index.ts";
 import type { OwnedSandbox } from "../../sdk/index.ts";
 import { UsageError } from "../usage-error.ts";
 
@@ -54,7 +55,7 @@ async function release(invocation: Invocation, sandbox: OwnedSandbox, keep: bool
   // A second Ctrl-C must still be able to end the program, but the first must not leave the sandbox behind.
   await sandbox.remove().catch((error: unknown) => {
     invocation.note(
-      `${invocation.errorStyle.yellow("warning:")} could not remove ${sandbox.id}: ${String(error)}`,
+      `${invocation.errorStyle.yellow("warning:")} could not remove ${sandbox.id}: ${messageOf(error)}; to do it: heyvm rm ${sandbox.id}`,
     );
   });
 }
