@@ -10,7 +10,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, readFile, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { text } from "node:stream/consumers";
 
 import { AbortedError, DiskFullError, errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
@@ -56,7 +56,7 @@ const heartbeatMs = 1000;
 const lookMs = 250;
 const defaultSilentMs = 15_000;
 /** Of flock(1), in every distribution's base system. */
-const programFolders = "/usr/bin:/bin";
+const programFolders = ["/usr/bin", "/bin"];
 /** What flock(1) is told to answer when another has the lock (BusyBox's cannot be told: it answers 1, as for errors, but says nothing). */
 const busyExit = 1;
 
@@ -261,7 +261,9 @@ interface Flock {
 
 /** Runs flock(1) with the file as its descriptor 3. */
 function startFlock(file: FileHandle, path: string, args: string[]): Flock {
-  const env = { ...process.env, LC_ALL: "C", PATH: `${process.env["PATH"] ?? ""}:${programFolders}` };
+  // A relative name in PATH, or an empty one, would be looked up in the folder that the user happens to be in.
+  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder.startsWith("/"));
+  const env = { ...process.env, LC_ALL: "C", PATH: [...folders, ...programFolders].join(delimiter) };
   const child = spawn("flock", args, { env, stdio: ["ignore", "ignore", "pipe", file.fd] });
   const said = child.stderr === null ? Promise.resolve("") : text(child.stderr);
   const ended = new Promise<number | null>((resolve, reject) => {

@@ -14,7 +14,6 @@ import { createScratch, patientTimeouts, type Scratch } from "./testing/scratch.
 import type { ImageProgress, StoredImage } from "./types.ts";
 
 const childPath = fileURLToPath(new URL("testing/resolve-child.ts", import.meta.url));
-const partialName = "debian-12-x86_64.partial";
 
 interface Message {
   progress?: ImageProgress;
@@ -113,11 +112,13 @@ it("a download whose process was killed is gone on with by the one that waits", 
   await using second = new Child(scratch, publisher);
   await second.until((message) => message.progress?.phase === "wait");
   await first.kill();
-  const keptBytes = (await readFile(join(scratch.downloads, partialName))).length;
   const { image: found } = await second.until((message) => message.image !== undefined);
   expect((await readFile(found?.path ?? "")).equals(image)).toBe(true);
   expect(found?.verified).toBe(true);
-  expect(publisher.requestsOf(debianPath).at(-1)?.range).toBe(`bytes=${keptBytes}-`);
+  // The other goes on at once: what the first one left is seen in what the other asked for.
+  const range = publisher.requestsOf(debianPath).at(-1)?.range;
+  const keptBytes = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]);
+  expect(keptBytes).toBeGreaterThan(0);
   expect(publisher.sent.get(debianPath)).toBe(image.length - keptBytes);
   expect((await readdir(scratch.downloads)).toSorted()).toEqual(["debian-12-generic-amd64.qcow2"]);
 });

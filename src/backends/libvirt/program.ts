@@ -11,7 +11,8 @@ export async function findProgram(name: string): Promise<string | undefined> {
   const folders = isAbsolute(name)
     ? ["/"]
     : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
-  for (const folder of folders) {
+  // A relative folder in PATH, or an empty one, would be where the user happens to be: in a project that nobody trusts.
+  for (const folder of folders.filter((folder) => isAbsolute(folder))) {
     const path = join(folder, name);
     try {
       await access(path, constants.X_OK);
