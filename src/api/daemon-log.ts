@@ -18,18 +18,26 @@ export function openDaemonLog(state: StatePaths, level: "debug" | "info" = "info
 function createBoundedFile(path: string, previous: string): { write(line: string): void; close(): void } {
   let fd = openSync(path, "a", 0o600);
   let sizeBytes = fstatSync(fd).size;
+  const beginAnew = (): void => {
+    if (existsSync(path)) renameSync(path, previous);
+    const next = openSync(path, "a", 0o600);
+    // Not before there is another: a line would go to whatever gets the number next.
+    closeSync(fd);
+    fd = next;
+    sizeBytes = 0;
+  };
   return {
     write(line) {
-      if (sizeBytes > fileLimitBytes && existsSync(path)) {
-        renameSync(path, previous);
-        closeSync(fd);
-        fd = openSync(path, "a", 0o600);
-        sizeBytes = 0;
+      // A full disk, or what somebody does in the folder, must not end the daemon.
+      try {
+        if (sizeBytes > fileLimitBytes) beginAnew();
+      } catch {
+        // It goes on where it is, and tries again with the next line.
       }
       try {
         sizeBytes += writeSync(fd, line);
       } catch {
-        // A full disk must not end the daemon.
+        // The line is lost.
       }
     },
     close: () => closeSync(fd),

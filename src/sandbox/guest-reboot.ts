@@ -64,7 +64,7 @@ export async function setUpAfterReboot(
     try {
       await step();
     } catch (error) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw new AbortedError("setting the guest up after its reboot", signal.reason);
       missing.push(`the guest rebooted, and its ${what} could not be restored: ${messageOf(error)}`);
     }
   }
