@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-import { beforeEach, expect, onTestFinished, test } from "vitest";
+import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 
 import { lockForProcess, tryLockForProcess } from "./process-lock.ts";
 
@@ -33,7 +33,8 @@ async function startHolder(become: readonly string[] = []): Promise<ChildProcess
   const { childPid } = JSON.parse(String(line));
   onTestFinished(() => {
     holder.kill("SIGKILL");
-    process.kill(childPid, "SIGKILL");
+    // In a namespace of its own it has gone with the holder, and the number is not its own here.
+    if (!become.includes("--pid")) process.kill(childPid, "SIGKILL");
   });
   return Object.assign(holder, { pid });
 }
@@ -86,11 +87,22 @@ test("who waits is told how far the work is, and has the lock when its process i
 });
 
 test("who waits can leave", async () => {
-  await using _lock = await tryLockForProcess(folder, "work");
+  await using lock = await tryLockForProcess(folder, "work");
+  lock?.tell({ step: 1 });
   const leaving = new AbortController();
-  const waiting = lockForProcess({ folder, name: "work", what, signal: leaving.signal });
-  leaving.abort();
+  const states: unknown[] = [];
+  const waiting = lockForProcess({
+    folder,
+    name: "work",
+    what,
+    signal: leaving.signal,
+    onState: (state) => {
+      states.push(state);
+      leaving.abort();
+    },
+  });
   await expect(waiting).rejects.toMatchObject({ code: "aborted", message: expect.stringContaining(what) });
+  expect(states).toEqual([{ step: 1 }]);
 });
 
 test("a holder that does nothing any more is named", async () => {
@@ -119,4 +131,26 @@ test("a link in the lock's place is not followed", async () => {
     code: "permission_denied",
     message: expect.stringContaining("it is no file"),
   });
+});
+
+test.runIf(isRoot)(
+  "a silent holder in another container is told as such: its number means another process here",
+  async () => {
+    await startHolder(["unshare", "--pid", "--fork", "--kill-child", "--"]);
+    const path = join(folder, (await readdir(folder))[0] ?? "");
+    const waiting = lockForProcess({ folder, name: "work", what, signal: patience(), silentMs: 0 });
+    await expect(waiting).rejects.toMatchObject({
+      code: "timeout",
+      message: expect.stringContaining("another container does the work"),
+      hint: expect.not.stringContaining("kill"),
+    });
+    expect(await readFile(path, "utf8")).toContain("pid_namespace");
+  },
+);
+
+test("the program is found without a PATH", async () => {
+  vi.stubEnv("PATH", "");
+  onTestFinished(() => void vi.unstubAllEnvs());
+  await using lock = await tryLockForProcess(folder, "work");
+  expect(lock).toBeDefined();
 });

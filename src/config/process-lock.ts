@@ -2,35 +2,24 @@
  * One process at a time does a piece of work, and the others that want it see how far it is. The lock is flock(2) on a file
  * in the folder that the work is about: no other user can take it, and every container that has the folder meets the same
  * one. The kernel takes it back however its process ends, so there is never a stale lock.
- *
- * Node has no call for that. flock(1) has: it gets our file descriptor, and as a lock belongs to the open file and not to
- * who has asked for it, it stays with us when that program has ended.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { type FileHandle, open, readFile, rm, stat } from "node:fs/promises";
-import { delimiter, join } from "node:path";
-import { text } from "node:stream/consumers";
+import { type FileHandle, readFile, readlink, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 
-import { AbortedError, DiskFullError, errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
+import { AbortedError, HeyvmError } from "../errors/index.ts";
+import { isInPlace, openLockFile, tryFlock, waitForFlock } from "./flock.ts";
 
 /** The process that holds a lock lives, but does nothing. */
 export class LockHolderSilentError extends HeyvmError {
-  constructor(what: string, { pid, silentMs }: { pid: number | undefined; silentMs: number }) {
-    const who = pid === undefined ? "another process" : `process ${pid}`;
+  constructor(what: string, { holder, silentMs }: { holder: Holder | undefined; silentMs: number }) {
+    const isHere = holder?.isHere === true;
+    const who =
+      holder === undefined ? "another process" : isHere ? `process ${holder.pid}` : "another container";
     super("timeout", `${who} does ${what}, and has been silent for ${silentMs} ms`, {
-      hint:
-        pid === undefined ? "see which one: lslocks | grep heyvm-lock" : `end it, if it hangs: kill ${pid}`,
-      details: { pid },
+      hint: isHere ? `end it, if it hangs: kill ${holder.pid}` : "see which one: lslocks | grep heyvm-lock",
+      details: { pid: holder?.pid },
     });
-  }
-}
-
-/** The lock's file cannot be locked: it is a link, or on a file system without locks, or flock(1) is missing. */
-export class LockUnusableError extends HeyvmError {
-  constructor(path: string, why: string, { hint, cause }: { hint?: string; cause?: unknown } = {}) {
-    super("permission_denied", `${path} cannot be locked: ${why}`, { hint, cause, details: { path } });
   }
 }
 
@@ -52,35 +41,30 @@ export interface LockRequest {
   silentMs?: number | undefined;
 }
 
+/** What the first line of a lock's file tells. */
+interface Holder {
+  pid: number;
+  /** Whether the number means the same process to us. */
+  isHere: boolean;
+  state: unknown;
+}
+
 const heartbeatMs = 1000;
 const lookMs = 250;
 const defaultSilentMs = 15_000;
-/** Of flock(1), in every distribution's base system. */
-const programFolders = ["/usr/bin", "/bin"];
-/** What flock(1) is told to answer when another has the lock (BusyBox's cannot be told: it answers 1, as for errors, but says nothing). */
-const busyExit = 1;
 
 /** Waits for its turn. `waited` tells whether another process had it meanwhile. */
 export async function lockForProcess(request: LockRequest): Promise<{ lock: ProcessLock; waited: boolean }> {
   const path = lockPath(request.folder, request.name);
-  for (let waited = false; ; waited = true) {
+  let waited = false;
+  const wait = async (file: FileHandle): Promise<void> => {
+    waited = true;
+    await waitForTurn(file, path, request);
+  };
+  for (;;) {
     if (request.signal.aborted) throw new AbortedError(request.what, request.signal.reason);
-    const file = await openLockFile(path);
-    try {
-      if (await takeAtOnce(file, path)) {
-        const lock = await keep(file, path);
-        if (lock !== undefined) return { lock, waited };
-      } else {
-        await waitForTurn(file, path, request);
-        const lock = await keep(file, path);
-        if (lock !== undefined) return { lock, waited: true };
-      }
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-    // Its holder has removed the file together with the lock: there may be another one by now.
-    await file.close();
+    const lock = await lockFile(path, wait);
+    if (typeof lock === "object") return { lock, waited };
   }
 }
 
@@ -88,19 +72,8 @@ export async function lockForProcess(request: LockRequest): Promise<{ lock: Proc
 export async function tryLockForProcess(folder: string, name: string): Promise<ProcessLock | undefined> {
   const path = lockPath(folder, name);
   for (;;) {
-    const file = await openLockFile(path);
-    try {
-      if (!(await takeAtOnce(file, path))) {
-        await file.close();
-        return undefined;
-      }
-      const lock = await keep(file, path);
-      if (lock !== undefined) return lock;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-    await file.close();
+    const lock = await lockFile(path);
+    if (lock !== "removed") return lock === "busy" ? undefined : lock;
   }
 }
 
@@ -108,25 +81,30 @@ function lockPath(folder: string, name: string): string {
   return join(folder, `.heyvm-lock-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`);
 }
 
-async function openLockFile(path: string): Promise<FileHandle> {
+/**
+ * One try on the file that is there now. `busy`: another has it, and there is no `wait`. `removed`: its holder has removed the
+ * file together with the lock, and there may be another one by now.
+ */
+async function lockFile(
+  path: string,
+  wait?: (file: FileHandle) => Promise<void>,
+): Promise<ProcessLock | "busy" | "removed"> {
+  const file = await openLockFile(path);
+  let outcome: ProcessLock | "busy" | "removed" = "busy";
   try {
-    const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
-    const file = await open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
-    if ((await file.stat()).isFile()) return file;
-    await file.close();
-  } catch (error) {
-    if (errnoOf(error) === "ENOSPC") throw new DiskFullError("making a lock", path, error);
-    if (errnoOf(error) !== "ELOOP") throw error;
+    const isOurs = await tryFlock(file, path);
+    if (!isOurs) await wait?.(file);
+    if (isOurs || wait !== undefined)
+      outcome = (await isInPlace(file, path)) ? await hold(file, path) : "removed";
+    return outcome;
+  } finally {
+    if (typeof outcome === "string") await file.close();
   }
-  throw new LockUnusableError(path, "it is no file", {
-    hint: `see who has made it: ls -ld ${shellQuoted(path)}`,
-  });
 }
 
-/** The lock that `file` has, unless another file is in its place. */
-async function keep(file: FileHandle, path: string): Promise<ProcessLock | undefined> {
-  if (!(await isInPlace(file, path))) return undefined;
-  let content = JSON.stringify({ pid: process.pid });
+async function hold(file: FileHandle, path: string): Promise<ProcessLock> {
+  const mark = { pid: process.pid, pid_namespace: await pidNamespace() };
+  let content = JSON.stringify(mark);
   let writing = Promise.resolve();
   const write = (): void => {
     writing = writing.then(async () => await publish(file, content));
@@ -136,15 +114,18 @@ async function keep(file: FileHandle, path: string): Promise<ProcessLock | undef
   heartbeat.unref();
   return {
     tell(state) {
-      content = JSON.stringify({ pid: process.pid, state });
+      content = JSON.stringify({ ...mark, state });
       write();
     },
     async [Symbol.asyncDispose]() {
       clearInterval(heartbeat);
       await writing;
-      // While we have the lock nobody else may remove it: who waits for this file finds out that it has gone.
-      if (await isInPlace(file, path)) await rm(path, { force: true });
-      await file.close();
+      try {
+        // While we have the lock nobody else may remove it: who waits for this file finds out that it has gone.
+        if (await isInPlace(file, path)) await rm(path, { force: true });
+      } finally {
+        await file.close();
+      }
     },
   };
 }
@@ -160,47 +141,18 @@ async function publish(file: FileHandle, content: string): Promise<void> {
   }
 }
 
-async function isInPlace(file: FileHandle, path: string): Promise<boolean> {
-  const [ours, there] = await Promise.all([
-    file.stat({ bigint: true }),
-    stat(path, { bigint: true }).catch(() => undefined),
-  ]);
-  return ours.ino === there?.ino && ours.dev === there.dev;
-}
-
-/** Whether the lock was free. */
-async function takeAtOnce(file: FileHandle, path: string): Promise<boolean> {
-  const program = startFlock(file, path, ["-n", "-x", "3"]);
-  const code = await program.ended;
-  if (code === 0) return true;
-  const said = (await program.said).trim();
-  if (code === busyExit && said === "") return false;
-  throw new LockUnusableError(path, said === "" ? `flock ended with ${code}` : said);
-}
-
-/** Resolves when the file is locked for us. */
 async function waitForTurn(file: FileHandle, path: string, request: LockRequest): Promise<void> {
   const { what, signal, onState, silentMs = defaultSilentMs } = request;
-  const program = startFlock(file, path, ["-x", "3"]);
-  let failure: Error | undefined;
-  const giveUp = (error: Error): void => {
-    failure ??= error;
-    program.child.kill();
-  };
-  const abort = (): void => giveUp(new AbortedError(what, signal.reason));
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
-  const watch = watchHolder(path, silentMs, onState, (pid) =>
-    giveUp(new LockHolderSilentError(what, { pid, silentMs })),
+  const silent = new AbortController();
+  const watch = watchHolder(path, silentMs, onState, (holder) =>
+    silent.abort(new LockHolderSilentError(what, { holder, silentMs })),
   );
   try {
-    const code = await program.ended;
-    if (failure !== undefined) throw failure;
-    if (code !== 0)
-      throw new LockUnusableError(path, (await program.said).trim() || `flock ended with ${code}`);
+    await waitForFlock(file, path, AbortSignal.any([signal, silent.signal]));
+  } catch (error) {
+    throw signal.aborted ? new AbortedError(what, signal.reason) : error;
   } finally {
     clearInterval(watch);
-    signal.removeEventListener("abort", abort);
   }
 }
 
@@ -209,7 +161,7 @@ function watchHolder(
   path: string,
   silentMs: number,
   onState: ((state: unknown) => void) | undefined,
-  onSilent: (pid: number | undefined) => void,
+  onSilent: (holder: Holder | undefined) => void,
 ): NodeJS.Timeout {
   let seen = "";
   let changedAtMs = performance.now();
@@ -219,11 +171,11 @@ function watchHolder(
     const status = await stat(path, { bigint: true }).catch(() => undefined);
     const content = await readFile(path, "utf8").catch(() => "");
     const news = `${status?.ino} ${status?.mtimeNs} ${content}`;
-    const holder = parseContent(content);
+    const holder = parseHolder(content, await pidNamespace());
     if (news !== seen) {
       seen = news;
       changedAtMs = performance.now();
-    } else if (performance.now() - changedAtMs > silentMs) onSilent(holder?.pid);
+    } else if (performance.now() - changedAtMs > silentMs) onSilent(holder);
     const state = JSON.stringify(holder?.state);
     if (state === undefined || state === told) return;
     told = state;
@@ -240,38 +192,20 @@ function watchHolder(
   return setInterval(lookOnce, lookMs);
 }
 
-function parseContent(content: string): { pid: number | undefined; state: unknown } | undefined {
+/** `undefined` for what is half written, or nobody's. */
+function parseHolder(content: string, ownNamespace: string): Holder | undefined {
   try {
     const parsed: unknown = JSON.parse(content.split("\n", 1)[0] ?? "");
     if (typeof parsed !== "object" || parsed === null) return undefined;
-    const pid = "pid" in parsed && typeof parsed.pid === "number" ? parsed.pid : undefined;
-    return { pid, state: "state" in parsed ? parsed.state : undefined };
+    if (!("pid" in parsed) || typeof parsed.pid !== "number") return undefined;
+    const isHere = "pid_namespace" in parsed && parsed.pid_namespace === ownNamespace;
+    return { pid: parsed.pid, isHere, state: "state" in parsed ? parsed.state : undefined };
   } catch {
     return undefined;
   }
 }
 
-interface Flock {
-  child: ChildProcess;
-  /** Its exit code; `null` after a signal. */
-  ended: Promise<number | null>;
-  /** What it has complained of. */
-  said: Promise<string>;
-}
-
-/** Runs flock(1) with the file as its descriptor 3. */
-function startFlock(file: FileHandle, path: string, args: string[]): Flock {
-  // A relative name in PATH, or an empty one, would be looked up in the folder that the user happens to be in.
-  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder.startsWith("/"));
-  const env = { ...process.env, LC_ALL: "C", PATH: [...folders, ...programFolders].join(delimiter) };
-  const child = spawn("flock", args, { env, stdio: ["ignore", "ignore", "pipe", file.fd] });
-  const said = child.stderr === null ? Promise.resolve("") : text(child.stderr);
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once("error", (cause) => {
-      const hint = "install util-linux: apt-get install util-linux";
-      reject(new LockUnusableError(path, "there is no program flock", { hint, cause }));
-    });
-    child.once("close", resolve);
-  });
-  return { child, ended, said };
+/** In another one, a container's, the same number is another process's. */
+async function pidNamespace(): Promise<string> {
+  return await readlink("/proc/self/ns/pid").catch(() => "");
 }
