@@ -110,7 +110,7 @@ async function become(
     if (isReachableBySsh(sandbox.record.spec)) void makeHostKeys(context, sandbox, agent);
     await putToUse(sandbox, agent, progress, true);
     signal.throwIfAborted();
-    await enterService(context, sandbox, started);
+    await enterService(context, sandbox, agent, started);
   });
   void rename(context, sandbox, backend);
   return sandbox;

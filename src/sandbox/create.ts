@@ -41,9 +41,9 @@ async function makeSandbox(
     const sandbox = await entering;
     await wholly(context, sandbox, backend, progress, async (progress) => {
       const started = await makeMachine(context, sandbox, backend, progress);
-      await setUpGuest(context, sandbox, started, progress, true);
+      const agent = await setUpGuest(context, sandbox, started, progress, true);
       progress.signal.throwIfAborted();
-      await enterService(context, sandbox, started);
+      await enterService(context, sandbox, agent, started);
     });
     return sandbox;
   } finally {

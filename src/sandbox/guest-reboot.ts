@@ -8,9 +8,10 @@ import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import { change } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain } from "./guest-identity.ts";
-import { beginStartCommand, mountAll } from "./guest-setup.ts";
+import { beginStartCommand, equipGuest } from "./guest-setup.ts";
 import type { GuestSetUp } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
+import { waitForNetwork } from "./wait-for-network.ts";
 
 /** Commands and transfers end with the guest that they ran in. */
 class GuestRebootedError extends HeyvmError {
@@ -21,30 +22,44 @@ class GuestRebootedError extends HeyvmError {
   }
 }
 
+/** How each warning of this file begins, so that those of an earlier boot can be taken back. */
+const rebooted = "the guest rebooted, and ";
+
 /** For the record of a guest that has just been set up. */
-export function setUpOf(sandbox: LiveSandbox, guestMounts: readonly GuestMount[]): GuestSetUp | undefined {
-  const agent = sandbox.session.current();
-  return agent && { bootId: agent.info.bootId, guestMounts: [...guestMounts] };
+export function setUpOf(agent: AgentSession, guestMounts: readonly GuestMount[]): GuestSetUp {
+  return { bootId: agent.info.bootId, guestMounts: [...guestMounts] };
 }
 
-/** Whoever uses the sandbox from now on waits for the guest to come up. Also without anybody its start command does. */
+/** Those that are not of an earlier boot. */
+export function withoutRebootWarnings(warnings: readonly string[]): string[] {
+  return warnings.filter((warning) => !warning.startsWith(rebooted));
+}
+
+/**
+ * Called when the machine was just reset. Whoever uses the sandbox from now on waits for the guest to come up; its start
+ * command begins also when nobody does.
+ */
 export async function followReboot(context: SandboxContext, sandbox: LiveSandbox): Promise<void> {
   const { id, spec } = sandbox.record;
   if (!isInService(sandbox)) return;
   context.log.info({ id }, "the guest reboots");
-  sandbox.rebooting = true;
-  await sandbox.session.close(new GuestRebootedError(spec.name));
+  // It may be reset once more meanwhile.
+  sandbox.reboots += 1;
   try {
+    await sandbox.session.close(new GuestRebootedError(spec.name));
     await sandbox.session.get(context.shutdown);
   } catch (error) {
     if (error instanceof AbortedError) return;
     context.log.warn({ id, reason: messageOf(error) }, "the guest did not come back after its reboot");
   } finally {
-    sandbox.rebooting = false;
+    sandbox.reboots -= 1;
   }
 }
 
-/** Called with every session before anybody has it. Does nothing in the boot that has its set-up. Never fails for what a guest does. */
+/**
+ * Called with every session before anybody has it. Does nothing in the boot that has its set-up. What the guest refuses is
+ * told in the sandbox's warnings. Throws when the session ends on the way: the next one begins again.
+ */
 export async function setUpAfterReboot(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -54,39 +69,56 @@ export async function setUpAfterReboot(
   const { id, spec, setUp } = sandbox.record;
   const { bootId } = agent.info;
   if (!isInService(sandbox) || setUp === undefined || setUp.bootId === bootId) return;
-  const steps: [string, () => Promise<void>][] = [
-    ["host name and clock", async () => await identifyAgain(agent, spec.slug, { signal })],
-    ["mounts", async () => await mountAll(agent, setUp.guestMounts, signal)],
-    ["start command", async () => await beginStartCommand(agent, spec, signal)],
-  ];
-  const missing: string[] = [];
-  for (const [what, step] of steps) {
+  const refused: string[] = [];
+  /** What the guest says of it is for the log: no record should be full of that. */
+  const attempt = async (refusal: string, step: () => Promise<unknown>): Promise<boolean> => {
     try {
-      await step();
+      if ((await step()) !== false) return true;
     } catch (error) {
       if (signal.aborted) throw new AbortedError("setting the guest up after its reboot", signal.reason);
-      missing.push(`the guest rebooted, and its ${what} could not be restored: ${messageOf(error)}`);
+      if (!(await answers(agent, signal))) throw error;
+      context.log.warn({ id, reason: messageOf(error) }, `${rebooted}${refusal}`);
     }
+    refused.push(`${rebooted}${refusal}`);
+    return false;
+  };
+  await attempt("its host name and clock could not be set", () =>
+    identifyAgain(agent, spec.slug, { signal }),
+  );
+  const equip = () => equipGuest(agent, spec, setUp.guestMounts, signal);
+  // Without its mounts it would write below them.
+  if (await attempt("its mounts could not be restored: its start command was not begun", equip)) {
+    if (spec.network) await attempt("it has no route yet", () => waitForNetwork(agent, signal));
+    await attempt("its start command could not be begun", () => beginStartCommand(agent, spec, signal));
   }
-  context.log.info({ id, missing }, "the guest was set up again after its reboot");
+  context.log.info({ id, refused }, "the guest was set up again after its reboot");
   // At once in memory; the lock may be held by who waits for this session.
   sandbox.record = { ...sandbox.record, setUp: { ...setUp, bootId } };
-  void writeDown(context, sandbox, missing);
+  void writeDown(context, sandbox, refused);
+}
+
+const answerTimeoutMs = 15_000;
+
+async function answers(agent: AgentSession, signal: AbortSignal): Promise<boolean> {
+  return await agent.ping({ signal, timeoutMs: answerTimeoutMs }).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function writeDown(
   context: SandboxContext,
   sandbox: LiveSandbox,
-  missing: readonly string[],
+  refused: readonly string[],
 ): Promise<void> {
+  const { id } = sandbox.record;
   try {
     await sandbox.lock.run("writing down the guest's reboot", async () => {
-      if (context.registry.find(sandbox.record.id) !== sandbox || sandbox.record.removing) return;
-      const warnings = new Set([...sandbox.record.warnings, ...missing]);
-      await change(context, sandbox, { warnings: [...warnings] });
+      if (context.registry.find(id) !== sandbox || sandbox.record.removing) return;
+      const warnings = [...withoutRebootWarnings(sandbox.record.warnings), ...refused];
+      await change(context, sandbox, { warnings });
     });
   } catch (error) {
-    const { id } = sandbox.record;
     context.log.warn({ id, reason: messageOf(error) }, "the guest's reboot could not be written down");
   }
 }

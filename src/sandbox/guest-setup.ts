@@ -32,20 +32,21 @@ export class SetupHookError extends HeyvmError {
   }
 }
 
-/** Identity, mounts, working directory, hooks (of a new sandbox), ports, start command: in this order. */
+/** Identity, mounts, working directory, hooks (of a new sandbox), ports, start command: in this order. Answers by which agent. */
 export async function setUpGuest(
   context: SandboxContext,
   sandbox: LiveSandbox,
   started: StartedMachine,
   progress: Progress,
   isNew: boolean,
-): Promise<void> {
+): Promise<AgentSession> {
   const agent = await prepareGuest(context, sandbox, started, progress, isNew);
   if (isNew) {
     const afterMs = isReachableBySsh(sandbox.record.spec) ? 0 : firstCommandMs;
     void makeHostKeys(context, sandbox, agent, { afterMs });
   }
   await putToUse(sandbox, agent, progress, isNew);
+  return agent;
 }
 
 /** What a guest needs whatever it is used for: identity, mounts, working directory, network. */
@@ -67,8 +68,7 @@ export async function prepareGuest(
     const isClone = started.start.how === "cloned";
     if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
     else await identifyAgain(agent, spec.slug, { signal });
-    await mountAll(agent, started.guestMounts, signal);
-    await agent.files.makeDirectory(spec.workingDirectory, { recursive: true, signal });
+    await equipGuest(agent, spec, started.guestMounts, signal);
   });
   if (spec.network) {
     const title = "Waiting for the guest's network";
@@ -103,15 +103,17 @@ export async function putToUse(
   }
 }
 
-/** Those first that others lie below. */
-export async function mountAll(
+/** What every boot of it needs: mounts, those first that others lie below, and the working directory. */
+export async function equipGuest(
   agent: AgentSession,
+  { workingDirectory }: SandboxSpec,
   mounts: readonly GuestMount[],
   signal: AbortSignal,
 ): Promise<void> {
   for (const { tag, guestPath, readOnly } of outermostFirst(mounts)) {
     await agent.mount(tag, guestPath, { readOnly, signal });
   }
+  await agent.files.makeDirectory(workingDirectory, { recursive: true, signal });
 }
 
 /** Does nothing without one. It goes on by itself, and writes where `logs` looks. */

@@ -49,7 +49,7 @@ export function machineSession(
   return createSessionHolder(async (signal): Promise<AgentSession> => {
     const machine = await backend();
     const sandbox = context.registry.find(id);
-    const answersSoon = sandbox?.record.status === "running" && !sandbox.rebooting;
+    const answersSoon = sandbox?.record.status === "running" && sandbox.reboots === 0;
     using end = machineEnd(machine, id);
     const ended = AbortSignal.any([signal, context.shutdown, end.signal]);
     try {

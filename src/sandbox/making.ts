@@ -1,4 +1,5 @@
 /** From a record to a machine that is whole or not there at all. */
+import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
 import { AbortedError, messageOf, toHeyvmError } from "../errors/index.ts";
 import { change, disconnect } from "./changes.ts";
@@ -112,6 +113,7 @@ export async function makeMachine(
 export async function enterService(
   context: SandboxContext,
   sandbox: LiveSandbox,
+  agent: AgentSession,
   { start, warnings, guestMounts }: StartedMachine,
 ): Promise<void> {
   const { spec, id, warnings: earlier } = sandbox.record;
@@ -122,7 +124,7 @@ export async function enterService(
     startedAtMs: nowMs,
     expiresAtMs,
     start,
-    setUp: setUpOf(sandbox, guestMounts),
+    setUp: setUpOf(agent, guestMounts),
     warnings: [...earlier, ...warnings],
   });
   if (expiresAtMs !== null) context.deadlines.arm(id, expiresAtMs);

@@ -25,7 +25,7 @@ export async function checkNestedPlace(
   if (outer === undefined) return;
   const place = join(outer.hostPath, mount.guestPath.slice(outer.guestPath.length));
   const kind = await kindOf(place);
-  if (kind === "folder" || (kind === "missing" && !outer.readOnly)) return;
+  if (kind === "folder" || kind === "unknown" || (kind === "missing" && !outer.readOnly)) return;
   const found =
     kind === "missing"
       ? `${outer.guestPath} is mounted read-only, and there is no folder ${place} to mount it on`
@@ -39,12 +39,12 @@ function depthOf({ guestPath }: Pick<MachineMount, "guestPath">): number {
   return guestPath.split("/").length;
 }
 
-async function kindOf(path: string): Promise<"folder" | "missing" | "other"> {
+/** `unknown`: this user may not look there, and the guest will find out. */
+async function kindOf(path: string): Promise<"folder" | "missing" | "other" | "unknown"> {
   try {
     return (await lstat(path)).isDirectory() ? "folder" : "other";
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return "missing";
-    if (errnoOf(error) === "ENOTDIR") return "other";
-    throw error;
+    return errnoOf(error) === "ENOTDIR" || errnoOf(error) === "ELOOP" ? "other" : "unknown";
   }
 }

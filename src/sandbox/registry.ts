@@ -22,8 +22,8 @@ export interface LiveSandbox {
   warm: boolean;
   /** A start is under way: its record says `stopped` until its guest is set up. */
   starting: boolean;
-  /** Its guest has rebooted by itself and may take as long as a boot to answer. */
-  rebooting: boolean;
+  /** How many reboots of its guest are followed: it may take as long as a boot to answer. */
+  reboots: number;
   /** Ends a create that is under way, which then undoes itself. */
   creating: AbortController | undefined;
   /** Host ports that lead into the guest while it runs. */
@@ -134,7 +134,7 @@ export function createSandboxRegistry(): SandboxRegistry {
         damaged,
         warm,
         starting: false,
-        rebooting: false,
+        reboots: 0,
         creating: undefined,
         ports: undefined,
         cpuSample: undefined,

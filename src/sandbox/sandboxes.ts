@@ -128,8 +128,9 @@ async function machineChanged(
   }
   try {
     // Asked anew under the lock: an event may be old by then.
-    await refresh(context, sandbox);
+    // At once: what is connected later is the guest of the new boot.
     if (status.rebooted === true) await followReboot(context, sandbox);
+    else await refresh(context, sandbox);
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "a machine's change of state could not be recorded");
   }

@@ -1,7 +1,7 @@
 /** Starts a stopped sandbox again. */
 import { change, disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
-import { setUpOf } from "./guest-reboot.ts";
+import { setUpOf, withoutRebootWarnings } from "./guest-reboot.ts";
 import { setUpGuest } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
@@ -60,14 +60,15 @@ async function startChecked(
       async () => await backend.start(machineSpecOf(sandbox.record), progress),
     );
     for (const warning of started.warnings) progress.onWarning(warning);
-    await setUpGuest(context, sandbox, started, progress, false);
+    const agent = await setUpGuest(context, sandbox, started, progress, false);
     progress.signal.throwIfAborted();
     await change(context, sandbox, {
       status: "running",
       startedAtMs: Date.now(),
       errorMessage: undefined,
       start: started.start,
-      setUp: setUpOf(sandbox, started.guestMounts),
+      setUp: setUpOf(agent, started.guestMounts),
+      warnings: withoutRebootWarnings(sandbox.record.warnings),
     });
   } catch (error) {
     await disconnect(sandbox);

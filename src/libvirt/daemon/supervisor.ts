@@ -13,7 +13,10 @@ import { LibvirtConnectError } from "../errors.ts";
 
 export interface SupervisedDaemon {
   program: string;
-  /** The supervisor's process id. SIGTERM to it ends the daemon in order, and then its helpers; machines go on. */
+  /**
+   * The supervisor's process id. SIGTERM to it ends the daemon in order, and then its helpers; machines go on. Without
+   * Python on the host, helpers are processes of their own, and stay.
+   */
   pid: number;
   /** Aborts with a `LibvirtConnectError` when it has left. */
   left: AbortSignal;
