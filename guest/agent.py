@@ -1912,9 +1912,7 @@ class WriteFile(Stream):
 
     def data(self, channel, payload):
         try:
-            left = memoryview(payload)
-            while left:
-                left = left[os.write(self.fd, left) :]
+            write_all(self.fd, payload)
         except OSError as error:
             self.abandon()
             self.fail(system_error(error, self.name))
@@ -2207,13 +2205,18 @@ class Dial(Stream):
 # The machine
 
 
-def read_text(path, limit=65536):
-    """A file's text, or nothing when it cannot be read."""
+def read_bytes(path, limit=-1):
+    """A file's content, or None when it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(limit).decode("utf-8", "replace")
+            return file.read(limit)
     except OSError:
-        return ""
+        return None
+
+
+def read_text(path, limit=65536):
+    """A file's text, or nothing when it cannot be read."""
+    return (read_bytes(path, limit) or b"").decode("utf-8", "replace")
 
 
 def read_os_release():
@@ -2230,27 +2233,57 @@ def replace_file(path, data, mode):
     temporary = path + ".heyvm-new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
-        os.fchmod(fd, mode)
-        os.write(fd, data)
+        try:
+            os.fchmod(fd, mode)
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def overwrite_file(path, data):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        write_all(fd, data)
+        os.ftruncate(fd, len(data))
     finally:
         os.close(fd)
-    os.rename(temporary, path)
 
 
-def rewrite_file(path, data, mode):
-    """As `replace_file`, but in place where the file is there: a new one costs a clone, which does all for the first time,
-    several times as much. The file is of one page, which reaches the disk as a whole."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        replace_file(path, data, mode)
+def write_all(fd, data):
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+PAGE = 4096
+
+
+def set_content(path, data, mode):
+    """Gives a file of the system this content; a new one gets the mode. One that has the content is not touched: the disk
+    may be full. One of a page is overwritten, which needs no room, reaches the disk as a whole, and costs a clone, which
+    does all for the first time, a fraction of a new file; so is one that something is mounted on. A link stays a link."""
+    path = os.path.realpath(path)
+    before = read_bytes(path)
+    if before == data:
         return
     try:
-        if os.read(fd, 4096) != data:
-            os.pwrite(fd, data, 0)
-            os.ftruncate(fd, len(data))
-    finally:
-        os.close(fd)
+        if before is None:
+            replace_file(path, data, mode)
+        elif max(len(before), len(data)) <= PAGE:
+            overwrite_file(path, data)
+        else:
+            try:
+                replace_file(path, data, stat.S_IMODE(os.stat(path).st_mode))
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                overwrite_file(path, data)
+    except OSError as error:
+        raise system_error(error, "writing %s" % path)
 
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -2270,15 +2303,20 @@ class Identify(Stream):
             ("hostname", self.set_hostname),
             ("clock_ms", self.set_clock),
         )
+        failures = []  # one of them does not keep the other fields from being set
         for field, step in steps:
             if params.get(field) is not None:
                 try:
                     step(params)
+                except AgentError as error:
+                    failures.append(error)
                 except OSError as error:
-                    raise system_error(error, "setting %s" % field)
+                    failures.append(system_error(error, "setting %s" % field))
         keys = param(params, "ssh_host_keys", dict)
         if keys is not None:
             self.write_keys(keys)
+        if failures:
+            raise failures[0]
         self.result()
 
     @staticmethod
@@ -2311,31 +2349,32 @@ class Identify(Stream):
         legal = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
         if len(name) > 64 or not all(label and not label.strip(legal) for label in labels):
             raise AgentError("invalid", "hostname %s is none that a machine can have" % name)
-        if os.uname().nodename == name and read_text("/etc/hostname") == name + "\n":
-            return
-        with open("/proc/sys/kernel/hostname", "wb", buffering=0) as file:
-            file.write(name.encode())
-        rewrite_file("/etc/hostname", name.encode() + b"\n", 0o644)
-        own = "127.0.1.1\t%s%s\n" % (name, "" if labels[0] == name else " " + labels[0])
-        lines = read_text("/etc/hosts").splitlines(True) or ["127.0.0.1\tlocalhost\n", "::1\tlocalhost\n"]
-        kept = [line for line in lines if line.split()[:1] != ["127.0.1.1"]]
-        rewrite_file("/etc/hosts", "".join(kept[:1] + [own] + kept[1:]).encode(), 0o644)
+        if os.uname().nodename != name:
+            with open("/proc/sys/kernel/hostname", "wb", buffering=0) as file:
+                file.write(name.encode())
+        set_content("/etc/hostname", name.encode() + b"\n", 0o644)
+        own, others = [], []
+        for line in (read_bytes("/etc/hosts") or b"127.0.0.1\tlocalhost\n::1\tlocalhost\n").splitlines(True):
+            (own if line.split()[:1] == [b"127.0.1.1"] else others).append(line)
+        if not any(name.encode() in line.split()[1:] for line in own):
+            line = "127.0.1.1\t%s%s\n" % (name, "" if labels[0] == name else " " + labels[0])
+            set_content("/etc/hosts", b"".join(others[:1] + [line.encode()] + others[1:]), 0o644)
 
     @staticmethod
     def set_machine_id(params):
         value = text_param(params, "machine_id")
         if len(value) != 32 or value.strip("0123456789abcdef"):
             raise AgentError("invalid", "machine_id must be 32 lower-case hex digits, not %s" % value)
-        rewrite_file("/etc/machine-id", value.encode() + b"\n", 0o444)
+        set_content("/etc/machine-id", value.encode() + b"\n", 0o444)
         copy = "/var/lib/dbus/machine-id"
         if os.path.isfile(copy) and not os.path.islink(copy):
-            rewrite_file(copy, value.encode() + b"\n", 0o444)
+            set_content(copy, value.encode() + b"\n", 0o444)
 
     def set_boot_id(self, params):
         value = text_param(params, "boot_id")
         if [len(part) for part in value.split("-")] != [8, 4, 4, 4, 12] or value.strip("0123456789abcdef-"):
             raise AgentError("invalid", "boot_id must be a lower-case UUID, not %s" % value)
-        rewrite_file("/run/heyvm-boot-id", value.encode() + b"\n", 0o444)
+        set_content("/run/heyvm-boot-id", value.encode() + b"\n", 0o444)
         # A template's has been mounted before it was frozen.
         if read_text(BOOT_ID).strip() != value:
             ms_bind = 0x1000

@@ -49,3 +49,8 @@ function shownDetails(details: GuestObject): Record<string, string | number> {
   }
   return shown;
 }
+
+/** Whether the agent was asked and answered that it could not: its session goes on. */
+export function isAgentError(error: unknown): boolean {
+  return [GuestFailedError, ...Object.values(classes)].some((Class) => error instanceof Class);
+}

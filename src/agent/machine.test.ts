@@ -42,13 +42,9 @@ describe("the machine", () => {
   test.skipIf(!canUnshare)(
     "gets an identity: hostname, machine id, clock, entropy and host keys",
     async () => {
-      const script = [
-        "mount -t tmpfs tmpfs /etc",
+      await using stdio = await startAgentWithEtc(
         "printf '127.0.0.1 localhost\\n127.0.1.1 old\\n::1 localhost\\n' > /etc/hosts",
-        `exec python3 "$1" --stdio`,
-      ].join(" && ");
-      const argv = ["--mount", "--uts", "sh", "-c", script, "sh", agentSourcePath()];
-      await using stdio = await startStdioAgent(unshare, argv);
+      );
       const { session } = stdio;
       const machineId = randomBytes(16).toString("hex");
       await session.identify({
@@ -73,6 +69,56 @@ describe("the machine", () => {
       ]);
     },
   );
+
+  test.skipIf(!canUnshare)("whose disk is full keeps the identity that it has", async () => {
+    await using stdio = await startAgentWithEtc(
+      "printf '127.0.0.1 localhost\\n127.0.1.1 box alias\\n' > /etc/own-hosts",
+      "echo box > /etc/own-hostname",
+      "ln -s own-hosts /etc/hosts",
+      "ln -s own-hostname /etc/hostname",
+      "hostname other",
+      fillEtc,
+    );
+    await stdio.session.identify({ hostname: "box" });
+    const shown = "hostname; cat /etc/hostname /etc/hosts; ls /etc";
+    const { stdout } = await runCommand(stdio.session, { argv: ["sh", "-c", shown] });
+    expect(stdout).toBe(
+      "box\nbox\n127.0.0.1 localhost\n127.0.1.1 box alias\nfill\nhostname\nhosts\nown-hostname\nown-hosts\n",
+    );
+  });
+
+  test.skipIf(!canUnshare)("takes another name where files are links, mounts or large", async () => {
+    await using stdio = await startAgentWithEtc(
+      "echo old > /etc/own-hostname",
+      "ln -s own-hostname /etc/hostname",
+      "{ echo 127.0.0.1 localhost; printf '# caf\\351\\n'; yes 10.0.0.1 x | head -n 9000; } > /etc/large",
+      "touch /etc/hosts",
+      "mount --bind /etc/large /etc/hosts",
+    );
+    await stdio.session.identify({ hostname: "box" });
+    const shown =
+      "cat /etc/own-hostname; sed -n 2p /etc/large; grep -c '' /etc/hosts; LC_ALL=C grep -acP '\\xe9' /etc/hosts; ls /etc";
+    const { stdout } = await runCommand(stdio.session, { argv: ["sh", "-c", shown] });
+    expect(stdout).toBe("box\n127.0.1.1\tbox\n9003\n1\nhostname\nhosts\nlarge\nown-hostname\n");
+  });
+
+  test.skipIf(!canUnshare)("says what could not be written, and sets all else", async () => {
+    await using stdio = await startAgentWithEtc(
+      "echo old > /etc/hostname",
+      "echo uninitialized-but-as-long-as-one > /etc/machine-id",
+      fillEtc,
+    );
+    const machineId = randomBytes(16).toString("hex");
+    const failure: unknown = await stdio.session
+      .identify({ hostname: "box", machineId })
+      .catch((caught: unknown) => caught);
+    expect(failure).toMatchObject({ details: { reason: "no_space" } });
+    expect(failure).toHaveProperty("message", expect.stringContaining("/etc/hosts"));
+    const { stdout } = await runCommand(stdio.session, {
+      argv: ["sh", "-c", "hostname; cat /etc/hostname /etc/machine-id; ls /etc"],
+    });
+    expect(stdout).toBe(`box\nbox\n${machineId}\nfill\nhostname\nmachine-id\n`);
+  });
 });
 
 describe("an agent at stdin and stdout", () => {
@@ -138,6 +184,17 @@ test("the agent's own tests pass: Python 3.6 compatibility, choices by init syst
 interface StdioAgent extends AsyncDisposable {
   process: ChildProcess;
   session: AgentSession;
+}
+
+/** For `startAgentWithEtc`: leaves no room in it. */
+const fillEtc = "{ dd if=/dev/zero of=/etc/fill 2> /dev/null || true; }";
+
+/** An agent with a host name and a small /etc of its own, which these shell commands fill: namespaces, hence root. */
+async function startAgentWithEtc(...commands: string[]): Promise<StdioAgent> {
+  const script = ["mount -t tmpfs -o size=1m tmpfs /etc", ...commands, 'exec python3 "$1" --stdio'].join(
+    " && ",
+  );
+  return await startStdioAgent(unshare, ["--mount", "--uts", "sh", "-c", script, "sh", agentSourcePath()]);
 }
 
 /** An agent that is a child of this process and talks through its standard streams. */

@@ -1,4 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 
@@ -73,6 +73,20 @@ test("a sandbox goes through its whole life", async () => {
   expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
   expect((await api.call("GET", `/sandboxes/${id}`)).status).toBe(404);
   expect(await leftovers(api)).toEqual([]);
+});
+
+test("a guest in which its name cannot be written starts again, with a warning", async () => {
+  const api = await daemon();
+  const { id } = (await api.call("POST", "/sandboxes", { name: "box" })).json;
+  await api.call("POST", `/sandboxes/${id}/kill`);
+  const file = join(api.folder, "machines", id, "root/etc/hostname");
+  await rm(file);
+  await mkdir(file);
+  const { text, json } = await api.call("POST", `/sandboxes/${id}/start`, undefined, {
+    accept: "application/x-ndjson",
+  });
+  expect(json).toMatchObject({ type: "sandbox", status: "running" });
+  expect(text).toMatch(/"warning".*its name and time again: writing \/etc\/hostname: Is a directory/u);
 });
 
 test("a create that is asked for as a stream tells its steps, its warnings, and at last the sandbox", async () => {

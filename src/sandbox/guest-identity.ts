@@ -2,9 +2,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { isAgentError } from "../agent/agent-errors.ts";
 import type { AgentSession, CallOptions, GuestIdentity } from "../agent/types.ts";
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
+import type { Progress } from "./progress.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { newSshHostKeys } from "./ssh-host-keys.ts";
@@ -27,6 +29,23 @@ export async function identifyNew(
 /** Host name, clock and fresh entropy, of a guest that has an identity. */
 export async function identifyAgain(agent: AgentSession, slug: string, options: CallOptions): Promise<void> {
   await agent.identify(present(slug), options);
+}
+
+/**
+ * As `identifyAgain`, of a guest that was stopped. What it cannot set is a warning: it has been itself before, and only one
+ * that starts can have its disk emptied or its files mended.
+ */
+export async function identifyRestarted(
+  agent: AgentSession,
+  slug: string,
+  { signal, onWarning }: Pick<Progress, "signal" | "onWarning">,
+): Promise<void> {
+  try {
+    await identifyAgain(agent, slug, { signal });
+  } catch (error) {
+    if (!isAgentError(error)) throw error;
+    onWarning(`the guest could not be given its name and time again: ${messageOf(error)}`);
+  }
 }
 
 function present(hostname: string): GuestIdentity {

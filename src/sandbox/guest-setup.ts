@@ -3,7 +3,7 @@ import type { AgentSession } from "../agent/types.ts";
 import type { GuestMount, StartedMachine } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
-import { identifyAgain, identifyNew, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
+import { identifyNew, identifyRestarted, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { outermostFirst } from "./nested-mounts.ts";
 import { publishPorts } from "./ports.ts";
@@ -67,7 +67,7 @@ export async function prepareGuest(
   await inStep(progress, { id: "guest", title: "Setting up the guest" }, async () => {
     const isClone = started.start.how === "cloned";
     if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
-    else await identifyAgain(agent, spec.slug, { signal });
+    else await identifyRestarted(agent, spec.slug, progress);
     await equipGuest(agent, spec, started.guestMounts, signal);
   });
   if (spec.network) {
