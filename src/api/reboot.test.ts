@@ -33,7 +33,8 @@ test("the start command of a guest that reboots begins again, and commands wait 
     env_vars: { A: "1" },
   });
   const before = await run(api, bootId);
-  const cut = run(api, "sleep 9999");
+  const cut = run(api, "touch /root/runs; exec sleep 9999");
+  await expect.poll(async () => await run(api, "ls /root/runs")).toBe("/root/runs\n");
   await run(api, "touch /reboot");
   expect(await cut).toContain("the guest of box rebooted");
   // Nobody has to use it for that.
@@ -64,4 +65,28 @@ test("the next daemon begins it again if the guest has rebooted meanwhile, and o
   await writeFile(path, JSON.stringify({ ...record, setUp: { ...record.setUp, bootId: "an earlier one" } }));
   const third = await start(folder);
   await expect.poll(async () => await run(third, "cat /root/begun")).toBe("begun\nbegun\nbegun\n");
+});
+
+test("without its mounts the start command does not begin, until a restart", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const { json } = await first.call("POST", "/sandboxes", {
+    name: "box",
+    start_command: "echo begun >> /root/begun",
+  });
+  await expect.poll(async () => await run(first, "cat /root/begun")).toBe("begun\n");
+  await first.kill("SIGTERM");
+  const path = join(folder, "sandboxes", json.id, "record.json");
+  const record = JSON.parse(await readFile(path, "utf8"));
+  const guestMounts = [{ tag: "nobody-serves-this", guestPath: "/root/m", readOnly: false }];
+  await writeFile(path, JSON.stringify({ ...record, setUp: { bootId: "an earlier one", guestMounts } }));
+
+  const second = await start(folder);
+  expect(await run(second, "cat /root/begun")).toBe("begun\n");
+  const warnings = async () => (await second.call("GET", "/sandboxes/box")).json.warnings;
+  const refusal = "the guest rebooted, and its mounts could not be restored: its start command was not begun";
+  await expect.poll(warnings).toContain(refusal);
+  await second.call("POST", "/sandboxes/box/restart");
+  expect(await warnings()).not.toContain(refusal);
+  await expect.poll(async () => await run(second, "cat /root/begun")).toBe("begun\nbegun\n");
 });

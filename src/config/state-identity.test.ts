@@ -74,6 +74,25 @@ test("a copy beside the original gets an id of its own, and the original keeps i
   expect(await openStateIdentity(copy, "host")).toEqual(copied[0]);
 });
 
+test("a folder of which it cannot be seen whether it was moved or copied keeps its id, and waits to be told", async () => {
+  await mkdir(join(state, "sandboxes", "sb-0000000a"), { recursive: true });
+  const made = await openStateIdentity(state, "host");
+  const other = join(root, "other");
+  await cp(state, other, { recursive: true });
+  await writeFile(file, "{");
+  const otherFile = join(other, "identity.json");
+  await expect(openStateIdentity(other, "host")).rejects.toMatchObject({
+    code: "permission_denied",
+    message: expect.stringContaining(state),
+    hint: expect.stringContaining(`rm ${otherFile}`),
+  });
+  const content = await readFile(otherFile, "utf8");
+  expect(content).toContain(made.id);
+  // As the hint says.
+  await writeFile(otherFile, content.replace(state, other));
+  expect(await openStateIdentity(other, "host")).toEqual(made);
+});
+
 test.each(["", "{", '{"id": "not one"}', '{"id": 1, "folder": "/"}'])(
   "one that cannot be understood (%j) is named and stays as it is",
   async (content) => {

@@ -52,6 +52,21 @@ export class StateIdentityDamagedError extends HeyvmError {
   }
 }
 
+/** Whether the folder was moved or copied cannot be found out, and it would be wrong to guess. */
+export class StateFolderOriginError extends HeyvmError {
+  constructor(path: string, { folder, before }: { folder: string; before: string }, cause: unknown) {
+    super(
+      "permission_denied",
+      `the state folder was at ${before} before, and whether another one is there now cannot be seen: ${messageOf(cause)}`,
+      {
+        cause,
+        hint: `if ${shellQuoted(folder)} was moved: put its path for "folder" into ${shellQuoted(path)}; if it is a copy: rm ${shellQuoted(path)}`,
+        details: { path, folder, before },
+      },
+    );
+  }
+}
+
 const identitySchema = z.object({
   id: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
   /** Where the folder was when it was last used. */
@@ -108,7 +123,9 @@ async function settleIn(root: string, path: string, folder: string): Promise<Sto
     const stored = await read(path);
     if (stored === undefined) throw new StateIdentityDamagedError(path);
     if (stored.folder === folder) return stored;
-    const settled = (await isCopy(stored, folder)) ? { id: randomUUID(), folder } : { ...stored, folder };
+    const settled = (await isCopy(stored, folder, path))
+      ? { id: randomUUID(), folder }
+      : { ...stored, folder };
     await writeFileAtomic(path, contentOf(settled), what);
     return settled;
   } finally {
@@ -116,11 +133,8 @@ async function settleIn(root: string, path: string, folder: string): Promise<Sto
   }
 }
 
-/**
- * Whether the original is still there. Where that cannot be looked at, it may be: better to lose sight of a machine than
- * to destroy another's.
- */
-async function isCopy(stored: StoredIdentity, folder: string): Promise<boolean> {
+/** Whether the original is still there. One that took a copy for the original would remove the other's machines. */
+async function isCopy(stored: StoredIdentity, folder: string, path: string): Promise<boolean> {
   try {
     const there = await read(statePaths(stored.folder).identity);
     if (there?.id !== stored.id) return false;
@@ -129,8 +143,8 @@ async function isCopy(stored: StoredIdentity, folder: string): Promise<boolean> 
       [folder, stored.folder].map((place) => stat(place, { bigint: true })),
     );
     return one?.dev !== other?.dev || one?.ino !== other?.ino;
-  } catch {
-    return true;
+  } catch (error) {
+    throw new StateFolderOriginError(path, { folder, before: stored.folder }, error);
   }
 }
 

@@ -9,6 +9,7 @@ import { imagesInUse, ownMachines, prune } from "./prune.ts";
 import { createShells } from "./templates/shells.ts";
 import type { Templates } from "./templates/templates.ts";
 import { createMemoryHost, type MemoryHost } from "./testing/memory-host.ts";
+import { testMachine } from "./testing/test-machine.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "heyvm-machine-"));
 afterAll(() => rm(folder, { recursive: true }));
@@ -18,24 +19,7 @@ const context = { signal, onStep: () => undefined };
 const key = "0123456789abcdef";
 const preparedDisk = `prepared-${key}-00000001.qcow2`;
 
-const spec: MachineSpec = {
-  id: "sb-0000000a",
-  name: "test",
-  type: "shell",
-  image: {
-    reference: "debian:12",
-    path: "/images/debian.qcow2",
-    format: "qcow2",
-    virtualSizeBytes: 3 * 1024 ** 3,
-    fingerprint: "sha256:aa",
-    architecture: "aarch64",
-  },
-  cpus: 0.5,
-  memoryBytes: 1024 ** 3,
-  diskBytes: undefined,
-  mounts: [],
-  network: false,
-};
+const spec: MachineSpec = { ...testMachine, cpus: 0.5 };
 
 const noTemplates: Templates = {
   obstacle: async () => undefined,

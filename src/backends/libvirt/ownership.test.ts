@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
 
-import type { MachineSpec } from "../backend.ts";
 import { readMetadata } from "./domain-metadata.ts";
 import { createBackendOn } from "./libvirt-backend.ts";
 import { createMemoryHost, type MemoryHost } from "./testing/memory-host.ts";
+import { testMachine } from "./testing/test-machine.ts";
 
 const stateFolder = await mkdtemp(join(tmpdir(), "heyvm-ownership-"));
 afterAll(() => rm(stateFolder, { recursive: true }));
@@ -14,24 +14,7 @@ afterAll(() => rm(stateFolder, { recursive: true }));
 const signal = new AbortController().signal;
 const context = { signal, onStep: () => undefined };
 const domain = "heyvm-sb-0000000a";
-const spec: MachineSpec = {
-  id: "sb-0000000a",
-  name: "test",
-  type: "shell",
-  image: {
-    reference: "debian:12",
-    path: "/images/debian.qcow2",
-    format: "qcow2",
-    virtualSizeBytes: 3 * 1024 ** 3,
-    fingerprint: "sha256:aa",
-    architecture: "aarch64",
-  },
-  cpus: 1,
-  memoryBytes: 1024 ** 3,
-  diskBytes: undefined,
-  mounts: [],
-  network: false,
-};
+const spec = testMachine;
 const none = { keepIds: new Set<string>(), everything: true };
 
 let host: MemoryHost;
