@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
@@ -94,6 +94,37 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
   const second = await start(folder);
   expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
+  expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
+});
+
+test("a start that a SIGKILL cut off is taken back at the next start", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const startCommand = "echo begun >> /root/begun";
+  const { json: made } = await first.call("POST", "/sandboxes", { name: "box", start_command: startCommand });
+  const begun = join(folder, "machines", made.id, "root/root/begun");
+  const whatBegan = async (): Promise<string> => await readFile(begun, "utf8").catch(() => "");
+  await expect.poll(whatBegan).toBe("begun\n");
+  await first.call("POST", "/sandboxes/box/kill");
+  await writeFile(join(folder, "hold-guests"), "");
+  first.call("POST", "/sandboxes/box/start").catch(() => {});
+  const machine = join(folder, "machines", made.id, "machine.json");
+  await expect.poll(async () => await readFile(machine, "utf8").catch(() => "")).not.toBe("");
+  await first.kill("SIGKILL");
+  await rm(join(folder, "hold-guests"));
+
+  const second = await start(folder);
+  expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
+  await expect(stat(machine)).rejects.toThrow("ENOENT");
+  expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
+  await expect.poll(whatBegan).toBe("begun\nbegun\n");
+});
+
+test("a sandbox whose record was not yet written when its daemon died has never been", async () => {
+  const folder = await testFolder();
+  await mkdir(join(folder, "sandboxes/sb-0000000a.new"), { recursive: true });
+  const api = await start(folder);
+  expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
 });
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { errnoOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
+import { sandboxOfNewFolder } from "./record-store.ts";
 
 /** Leftovers of backends and of the state folder; answers in words what went. `everything`: also caches. */
 export async function prune(
@@ -27,7 +28,7 @@ async function pruneStateFolder({ state, registry }: SandboxContext): Promise<st
   const removed: string[] = [];
   for (const name of await namesIn(state.sandboxes)) {
     const folder = join(state.sandboxes, name);
-    if (registry.find(name) === undefined) {
+    if (registry.find(sandboxOfNewFolder(name) ?? name) === undefined) {
       await rm(folder, { recursive: true, force: true });
       removed.push(`folder ${folder}`);
     } else {

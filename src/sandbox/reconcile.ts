@@ -1,7 +1,7 @@
 /** After a start of the daemon: what the records say, against what really exists. */
 import type { Backend, MachineStatus } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
-import { applyMachineStatus } from "./changes.ts";
+import { applyMachineStatus, change } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpAfterReboot } from "./guest-reboot.ts";
 import { backendOf, machineSession } from "./machine.ts";
@@ -11,11 +11,12 @@ import type { LiveSandbox } from "./registry.ts";
 import { removeSandbox } from "./remove.ts";
 
 const askTimeoutMs = 15_000;
+const stopTimeoutMs = 60_000;
 const removeTimeoutMs = 120_000;
 
 /**
- * Adopts machines that run, finishes removals, removes creates that were cut off and machines that no record knows,
- * and arms the deadlines. A backend that cannot be asked leaves its sandboxes `unknown`.
+ * Adopts machines that run, finishes removals, removes creates that were cut off and machines that no record knows, stops
+ * those whose start was cut off, and arms the deadlines. A backend that cannot be asked leaves its sandboxes `unknown`.
  */
 export async function reconcile(context: SandboxContext): Promise<void> {
   const loaded = await context.records.load();
@@ -35,6 +36,7 @@ export async function refresh(context: SandboxContext, sandbox: LiveSandbox): Pr
     let machine: MachineStatus;
     try {
       const backend = await backendOf(context, sandbox);
+      if (sandbox.record.starting === true) await endCutOffStart(context, sandbox, backend);
       machine = await backend.status(sandbox.record.id, AbortSignal.timeout(askTimeoutMs));
     } catch (error) {
       sandbox.unreachable = messageOf(error);
@@ -42,6 +44,18 @@ export async function refresh(context: SandboxContext, sandbox: LiveSandbox): Pr
     }
     await applyMachineStatus(context, sandbox, machine);
   });
+}
+
+/** As a start that fails does: its guest may lack its mounts and its start command, which nobody would notice. */
+async function endCutOffStart(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  backend: Backend,
+): Promise<void> {
+  const { id } = sandbox.record;
+  context.log.info({ id }, "stopping a machine whose start was cut off");
+  await backend.stop(id, AbortSignal.timeout(stopTimeoutMs));
+  await change(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
 }
 
 function addLoaded(context: SandboxContext, record: SandboxRecord, damaged: boolean): LiveSandbox {

@@ -52,6 +52,24 @@ test("a record reads back as it was saved, and no temporary file stays", async (
   expect(await readdir(sandboxPaths(state, id).folder)).toEqual(["record.json"]);
 });
 
+test("what a create left unfinished is removed, and a folder that lost its record is shown", async () => {
+  const state = await testState();
+  await mkdir(`${sandboxPaths(state, id).folder}.new`, { recursive: true });
+  await mkdir(sandboxPaths(state, "sb-00000001").folder);
+  const loaded = await createRecordStore(state).load();
+  expect(loaded).toMatchObject([{ record: { id: "sb-00000001", status: "failed" }, damaged: true }]);
+  expect(await readdir(state.sandboxes)).toEqual(["sb-00000001"]);
+});
+
+test("a create whose folder is another's leaves that as it is, and nothing of its own", async () => {
+  const state = await testState();
+  const store = createRecordStore(state);
+  await store.create({ ...record, status: "stopped" });
+  await expect(store.create(record)).rejects.toThrow("ENOTEMPTY");
+  expect(await readdir(state.sandboxes)).toEqual([id]);
+  expect(await store.load()).toMatchObject([{ record: { status: "stopped" } }]);
+});
+
 test.each(["", "{", "[]", '{"version": 99}', JSON.stringify({ ...record, id: "sb-ffffffff" })])(
   "a damaged record (%j) becomes a failed sandbox, and its file stays as it is",
   async (content) => {

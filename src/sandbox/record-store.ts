@@ -1,5 +1,6 @@
 /** The records of all sandboxes on disk, one folder each. */
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 
 import { syncFolder, writeFileAtomic } from "../config/atomic-file.ts";
 import { sandboxPaths, type StatePaths } from "../config/paths.ts";
@@ -10,7 +11,7 @@ import { type SandboxRecord, recordSchema, recordVersion } from "./record.ts";
 export interface RecordStore {
   /** Reads all; a record that cannot be read becomes a failed sandbox, with the reason, and its file stays. */
   load(): Promise<{ record: SandboxRecord; damaged: boolean }[]>;
-  /** Makes the sandbox's folder, which must not exist, and its first record. */
+  /** Makes the sandbox's folder with its first record: both or nothing. No other sandbox may have this id. */
   create(record: SandboxRecord): Promise<void>;
   save(record: SandboxRecord): Promise<void>;
   remove(id: string): Promise<void>;
@@ -18,30 +19,50 @@ export interface RecordStore {
 
 export function createRecordStore(state: StatePaths): RecordStore {
   const save = async (record: SandboxRecord): Promise<void> => {
-    await writeFileAtomic(sandboxPaths(state, record.id).record, `${JSON.stringify(record, undefined, 2)}\n`);
+    await writeFileAtomic(sandboxPaths(state, record.id).record, contentOf(record));
   };
   return {
     save,
     async load() {
       await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
-      const names = (await readdir(state.sandboxes)).filter(isSandboxId);
-      return await Promise.all(names.map(async (id) => await read(state, id)));
+      const names = await readdir(state.sandboxes);
+      for (const name of names.filter((name) => sandboxOfNewFolder(name) !== undefined)) {
+        await rm(join(state.sandboxes, name), { recursive: true });
+      }
+      return await Promise.all(names.filter(isSandboxId).map(async (id) => await read(state, id)));
     },
     async create(record) {
       await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
-      await mkdir(sandboxPaths(state, record.id).folder, { mode: 0o700 });
-      try {
-        await save(record);
-        await syncFolder(state.sandboxes);
-      } catch (error) {
-        await rm(sandboxPaths(state, record.id).folder, { recursive: true, force: true });
-        throw error;
-      }
+      const folder = sandboxPaths(state, record.id).folder;
+      const made = `${folder}${newSuffix}`;
+      await mkdir(made, { mode: 0o700 });
+      await writeFileAtomic(sandboxPaths(state, record.id + newSuffix).record, contentOf(record))
+        .then(async () => await rename(made, folder))
+        .catch(async (error: unknown) => await removeAndThrow(made, error));
+      await syncFolder(state.sandboxes).catch(async (error: unknown) => await removeAndThrow(folder, error));
     },
     async remove(id) {
       await rm(sandboxPaths(state, id).folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Of which sandbox a folder is that is being made; `undefined` for every other folder. */
+export function sandboxOfNewFolder(name: string): string | undefined {
+  const id = name.endsWith(newSuffix) ? name.slice(0, -newSuffix.length) : "";
+  return isSandboxId(id) ? id : undefined;
+}
+
+/** A folder gets its own name when its record is in it: one without a record has lost it. */
+const newSuffix = ".new";
+
+async function removeAndThrow(folder: string, error: unknown): Promise<never> {
+  await rm(folder, { recursive: true, force: true });
+  throw error;
+}
+
+function contentOf(record: SandboxRecord): string {
+  return `${JSON.stringify(record, undefined, 2)}\n`;
 }
 
 async function read(state: StatePaths, id: string): Promise<{ record: SandboxRecord; damaged: boolean }> {

@@ -55,6 +55,8 @@ export const recordSchema = z.object({
   status: z.enum(["provisioning", "running", "paused", "stopped", "failed"]),
   /** A removal began: it is finished at the next start of the daemon. */
   removing: z.boolean(),
+  /** A start began: until it has ended, the machine may run without what its user counts on. */
+  starting: z.boolean().optional(),
   errorMessage: z.string().optional(),
   spec: specSchema,
   createdAtMs: z.number(),

@@ -53,6 +53,7 @@ async function startChecked(
 ): Promise<void> {
   const { id } = sandbox.record;
   const backend = await backendOf(context, sandbox);
+  await change(context, sandbox, { starting: true });
   try {
     const started = await inStep(
       progress,
@@ -64,6 +65,7 @@ async function startChecked(
     progress.signal.throwIfAborted();
     await change(context, sandbox, {
       status: "running",
+      starting: undefined,
       startedAtMs: Date.now(),
       errorMessage: undefined,
       start: started.start,
@@ -76,7 +78,7 @@ async function startChecked(
       .stop(id, AbortSignal.timeout(stopTimeoutMs))
       .then(() => undefined, messageOf);
     if (reason === undefined) {
-      await change(context, sandbox, { status: "stopped", startedAtMs: null });
+      await change(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
     } else {
       context.log.error({ id, reason }, "a machine whose start failed could not be stopped");
       const errorMessage = `its start failed, and its machine could not be stopped: ${reason}`;

@@ -79,7 +79,12 @@ async function stopMachine(context: SandboxContext, sandbox: LiveSandbox, graceM
   await backend.stop(id, AbortSignal.timeout(cutTimeoutMs));
   // Who looked at it while it ended has connected again.
   await disconnect(sandbox);
-  await change(context, sandbox, { status: "stopped", startedAtMs: null, errorMessage: undefined });
+  await change(context, sandbox, {
+    status: "stopped",
+    starting: undefined,
+    startedAtMs: null,
+    errorMessage: undefined,
+  });
 }
 
 /** Whether it worked or not does not matter: the caller cuts what is left. */

@@ -32,7 +32,7 @@ const consequences: readonly Consequence[] = [
   {
     path: /^POST \/sandboxes\/[^/]+\/(start|restart)$/,
     work: "the start was under way",
-    means: "the sandbox stays, and its machine may run",
+    means: "the sandbox stays; the next daemon stops it again, unless it had just become ready",
     next: list,
   },
   {

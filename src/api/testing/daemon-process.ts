@@ -1,6 +1,7 @@
 /** A whole daemon as a process of its own, for tests: real server, real agent, test backend. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { connectAgent } from "../../agent/connect.ts";
 import type { ConnectAgent } from "../../agent/types.ts";
@@ -15,11 +16,14 @@ const state = statePaths();
 /** Within the time that a test's hook has. */
 const leaveMs = 7000;
 const identifyTimeoutMs = 60_000;
+/** While it is there, no guest gets further than its connection. */
+const holdFile = join(state.root, "hold-guests");
 /** A namespace has no clock and no random pool of its own, and an ordinary user cannot name it: those stay the host's. */
 const connectTestAgent: ConnectAgent = async (open, options) => {
   const session = await connectAgent(open, options);
   const identify = session.identify.bind(session);
   session.identify = async ({ machineId, hostname }, call) => {
+    while (existsSync(holdFile)) await delay(20, undefined, { signal: call?.signal });
     // A guest that is asked twice would show as another machine: here only the host is slow.
     const patient = call && { ...call, timeoutMs: identifyTimeoutMs };
     await identify(process.getuid?.() === 0 ? { machineId, hostname } : { machineId }, patient);
