@@ -14,10 +14,12 @@ import {
 import type { DomainActivity, DomainStatus, Domains } from "./host.ts";
 import type { LibvirtLink } from "./libvirt-link.ts";
 import { orUndefined } from "./libvirt-storage.ts";
+import { createReconnect } from "./reconnect.ts";
 import { attributeOf, elementsAt, parseXml } from "./xml.ts";
 
 /** Starting and ending QEMU can take this long on a busy host. */
 const slowCallTimeoutMs = 120_000;
+const reconnectTimeoutMs = 60_000;
 /** A channel is free again a moment after its last client has gone; one that is not is another's. */
 const channelBusyMs = 10_000;
 const channelRetryMs = { first: 50, longest: 1_000 };
@@ -31,7 +33,10 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
     await events.onLifecycle(({ domain }) => tell(domain.name));
     await events.onReboot(({ domain }) => tell(domain.name, "rebooted"));
   });
-  const reconnect = createReconnect(() => domains.list(AbortSignal.timeout(60_000)), tell);
+  // Somebody wants to know of changes, and there may have been some meanwhile.
+  const reconnect = createReconnect(async () => {
+    for (const name of await domains.list(AbortSignal.timeout(reconnectTimeoutMs))) tell(name);
+  }, link.closed);
   link.onLost(() => {
     if (listeners.size > 0) reconnect.begin();
   });
@@ -244,28 +249,4 @@ function dial(path: string, signal: AbortSignal): Promise<Duplex | undefined> {
     });
     if (signal.aborted) leave();
   });
-}
-
-/** Gets back to a daemon that went away, because somebody wants to know of changes; then tells of every domain. */
-function createReconnect(list: () => Promise<string[]>, tell: (domain: string) => void) {
-  let waiting = false;
-  async function attempt(delayMs: number): Promise<void> {
-    try {
-      for (const name of await list()) tell(name);
-      waiting = false;
-    } catch {
-      // A closed backend fails for ever: give up after two minutes; the next call connects anyway.
-      if (delayMs < 64_000) later(delayMs * 2);
-      else waiting = false;
-    }
-  }
-  function later(delayMs: number): void {
-    waiting = true;
-    setTimeout(() => void attempt(delayMs), delayMs).unref();
-  }
-  return {
-    begin() {
-      if (!waiting) later(500);
-    },
-  };
 }

@@ -29,6 +29,8 @@ export interface LibvirtLink {
   onConnect(listener: (connection: LibvirtConnection) => Promise<void>): void;
   /** Called when a connection is lost without our doing. */
   onLost(listener: () => void): void;
+  /** Aborts with `close`: from then on every use fails. */
+  readonly closed: AbortSignal;
   warnings: () => readonly string[];
   close: () => Promise<void>;
 }
@@ -41,7 +43,7 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
   const lostListeners: (() => void)[] = [];
   const warnings: string[] = [];
   let current: Promise<LibvirtConnection> | undefined;
-  let closed = false;
+  const closing = new AbortController();
   let hadConnection = false;
 
   function connection(): Promise<LibvirtConnection> {
@@ -55,7 +57,7 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     const watch = async (connection: LibvirtConnection) => {
       await connection.closed;
       forget();
-      if (!closed) for (const listener of lostListeners) listener();
+      if (!closing.signal.aborted) for (const listener of lostListeners) listener();
     };
     opening.then(watch, forget);
     return opening;
@@ -110,7 +112,8 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     work: (connection: LibvirtConnection) => Promise<T>,
   ): Promise<T> {
     const { what, signal, repeatable = true } = context;
-    if (closed) throw new HeyvmError("backend_failed", `${what}: the libvirt backend was closed`);
+    if (closing.signal.aborted)
+      throw new HeyvmError("backend_failed", `${what}: the libvirt backend was closed`);
     if (signal.aborted) throw new AbortedError(what, signal.reason);
     for (let attempt = 1; ; attempt += 1) {
       const used = connection();
@@ -133,9 +136,10 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     use,
     onConnect: (listener) => void connectListeners.push(listener),
     onLost: (listener) => void lostListeners.push(listener),
+    closed: closing.signal,
     warnings: () => warnings,
     async close() {
-      closed = true;
+      closing.abort();
       const open = await current?.catch(() => undefined);
       await open?.close();
     },
