@@ -41,13 +41,16 @@ export interface MachineSpec {
   network: boolean;
 }
 
-/** `absent`: the backend has nothing for this id. `failed`: it is broken (crashed, disk gone), not merely off. */
+/**
+ * `absent`: the backend has nothing for this id. `failed`: it is broken (crashed, disk gone), not merely off. `paused` with a
+ * `code`: the host holds it, and it can go on when that cause is gone.
+ */
 export type MachineState = "running" | "paused" | "stopped" | "failed" | "absent";
 
 export interface MachineStatus {
   id: string;
   state: MachineState;
-  /** Why a machine failed, in words. */
+  /** Why a machine failed, or is held, in words. */
   reason?: string | undefined;
   /** The cause, where it is one of the host's: `disk_full`. */
   code?: ErrorCode | undefined;

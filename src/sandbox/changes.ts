@@ -2,6 +2,7 @@
 import type { MachineStatus } from "../backends/backend.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
+import { isHeld, MachineEndedError } from "./machine.ts";
 import type { LiveSandbox } from "./registry.ts";
 
 /** Saves the record with these fields changed. */
@@ -33,15 +34,20 @@ export async function applyMachineStatus(
   const status = machine.state === "absent" ? "failed" : machine.state;
   if (status !== "running" && status !== "paused") await disconnect(sandbox);
   if (status === sandbox.record.status) return;
+  const isHeldByHost = isHeld(machine);
+  // Its commands end with the reason: one that waits for a full disk would wait for ever, and its user not know why.
+  if (isHeldByHost) await sandbox.session.close(new MachineEndedError(machine));
   // Somebody paused or resumed it with another tool.
-  if (status === "paused") sandbox.session.current()?.hold();
+  else if (status === "paused") sandbox.session.current()?.hold();
   if (status === "running") sandbox.session.current()?.release();
   const errorMessage =
     machine.state === "absent"
       ? "its machine is gone: somebody removed it with another tool"
       : status === "failed"
         ? (machine.reason ?? "its machine failed")
-        : undefined;
+        : isHeldByHost
+          ? `${machine.reason ?? "its host holds it"}: when that is mended, heyvm resume ${sandbox.record.id}`
+          : undefined;
   context.log.info(
     { id: sandbox.record.id, from: sandbox.record.status, to: status },
     "machine changed state",

@@ -71,14 +71,22 @@ export function machineSession(
   });
 }
 
-/** A machine that ended, or failed, before its agent answered. */
+/** A machine that ended, failed or was held by its host, so that nobody in it answers. */
 export class MachineEndedError extends HeyvmError {
   constructor({ id, state, reason, code }: MachineStatus) {
-    const why = state === "failed" ? (reason ?? "it failed") : `it is ${state}`;
+    const why = reason ?? (state === "failed" ? "it failed" : `it is ${state}`);
     super(code ?? "guest_failed", `the machine of ${id} does not run any more: ${why}`, {
-      hint: code === "disk_full" ? "free some space: heyvm prune && heyvm images prune" : undefined,
+      hint:
+        code === "disk_full"
+          ? `free some space: heyvm prune; then, if it is paused: heyvm resume ${id}`
+          : undefined,
     });
   }
+}
+
+/** Whether its host holds it for a cause of its own: nobody has paused it, and whoever waits for it has to know. */
+export function isHeld({ state, code }: MachineStatus): boolean {
+  return state === "paused" && code !== undefined;
 }
 
 /** Its signal aborts with a `MachineEndedError` when the machine doesn't run any more: nobody in it will answer. */
@@ -103,6 +111,6 @@ export function machineEnd(
   return { signal: ended.signal, [Symbol.dispose]: unwatch };
 }
 
-function lasts({ state }: MachineStatus): boolean {
-  return state === "running" || state === "paused";
+function lasts(status: MachineStatus): boolean {
+  return status.state === "running" || (status.state === "paused" && !isHeld(status));
 }

@@ -48,7 +48,7 @@ export async function resumeSandbox(
       const backend = await pausableBackend(context, sandbox);
       await backend.resume(sandbox.record.id, signal);
       sandbox.session.current()?.release();
-      await change(context, sandbox, { status: "running" });
+      await change(context, sandbox, { status: "running", errorMessage: undefined });
       const agent = await sandbox.session.get(signal);
       await agent.identify({ clockMs: Date.now() }, { signal, timeoutMs: clockTimeoutMs });
     },

@@ -10,6 +10,7 @@ import type { ImageSource, Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { followReboot } from "./guest-reboot.ts";
 import { createImageHolds } from "./image-holds.ts";
+import { isHeld, MachineEndedError } from "./machine.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry } from "./registry.ts";
@@ -130,7 +131,11 @@ async function machineChanged(
     // Asked anew under the lock: an event may be old by then.
     // At once: what is connected later is the guest of the new boot.
     if (status.rebooted === true) await followReboot(context, sandbox);
-    else await refresh(context, sandbox);
+    else {
+      // Who has the lock may wait for just this guest.
+      if (isHeld(status)) await sandbox.session.close(new MachineEndedError(status));
+      await refresh(context, sandbox);
+    }
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "a machine's change of state could not be recorded");
   }

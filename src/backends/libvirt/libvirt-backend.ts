@@ -215,5 +215,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
 }
 
 function machineStatus(id: string, { state, reason, code }: DomainStatus): MachineStatus {
+  // QEMU only paused it: nothing is lost, and the write is tried again when it goes on.
+  if (code === "disk_full") return { id, state: "paused", reason, code };
   return { id, state: state === "off" ? "stopped" : state, reason, code };
 }

@@ -18,6 +18,8 @@ const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.u
 const guestSocket = "/run/agent.sock";
 /** A guest that makes this file reboots. */
 const rebootFile = "reboot";
+/** While a guest has this file, its host has no room for what it writes, and holds it. */
+const heldFile = "held";
 const watchIntervalMs = 100;
 
 interface Machine {
@@ -56,8 +58,9 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
         continue;
       }
       const launchedBefore = launched;
+      if (existsSync(join(folder, id, "root", heldFile))) await hold(folder, id, true);
       const status = await statusOf(folder, id);
-      // It may be of the time before a start.
+      // It may be of the time before a start or a resume.
       if (launched !== launchedBefore) continue;
       const before = lastSeen.get(id);
       lastSeen.set(id, status.state);
@@ -124,7 +127,11 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       await Promise.resolve(clearInterval(look));
     },
     pause: async (id) => await hold(folder, id, true),
-    resume: async (id) => await hold(folder, id, false),
+    async resume(id) {
+      await hold(folder, id, false);
+      lastSeen.set(id, "running");
+      launched += 1;
+    },
   };
 }
 
@@ -198,6 +205,9 @@ async function statusOf(folder: string, id: string): Promise<MachineStatus> {
     return { id, state: (await idsIn(folder)).includes(id) ? "stopped" : "absent" };
   }
   if (!(await isAlive(machine.pid))) return { id, state: "stopped" };
+  if (existsSync(join(folder, id, "root", heldFile))) {
+    return { id, state: "paused", reason: "the host could not write its disk", code: "disk_full" };
+  }
   return { id, state: machine.paused ? "paused" : "running" };
 }
 
@@ -214,6 +224,7 @@ async function kill(folder: string, id: string): Promise<void> {
 
 async function hold(folder: string, id: string, paused: boolean): Promise<void> {
   const machine = await load(folder, id);
+  if (machine?.paused === paused) return;
   if (machine === undefined) throw new HeyvmError("backend_failed", `machine ${id} is not up`);
   process.kill(-machine.pid, paused ? "SIGSTOP" : "SIGCONT");
   await save(folder, id, { ...machine, paused });

@@ -1,11 +1,11 @@
 /** A libvirt that lives in memory, for tests of what the backend does with one. */
 import { PassThrough } from "node:stream";
 
-import type { DomainState, HostCapabilities, LibvirtHost, Storage } from "../host.ts";
+import type { DomainState, DomainStatus, HostCapabilities, LibvirtHost, Storage } from "../host.ts";
 
 export interface MemoryHost extends LibvirtHost {
   volumes: Map<string, { content?: Buffer; backing?: string }>;
-  machines: Map<string, { xml: string; state: DomainState }>;
+  machines: Map<string, DomainStatus & { xml: string }>;
   /** Calls made so far, in order: `start heyvm-sb-…`. */
   calls: string[];
   /** The next call whose text starts with this fails. */
@@ -112,7 +112,9 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
       status: (domain, signal) =>
         attempt(`status ${domain}`, signal, () => {
           const machine = machines.get(domain);
-          return machine === undefined ? undefined : { state: machine.state };
+          if (machine === undefined) return undefined;
+          const { state, reason, code } = machine;
+          return { state, reason, code };
         }),
       xml: (domain, signal) => attempt(`xml ${domain}`, signal, () => machines.get(domain)?.xml),
       list: (signal) => attempt("list domains", signal, () => [...machines.keys()]),
