@@ -1,6 +1,7 @@
 /** A sandbox's machine: what its backend is told, and how its agent is reached. */
 import type { AgentSession } from "../agent/types.ts";
 import type { Backend, MachineSpec, MachineStatus } from "../backends/backend.ts";
+import { type BootWatch, watchBoot } from "../backends/boot-watch.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -51,7 +52,9 @@ export function machineSession(
     const sandbox = context.registry.find(id);
     const answersSoon = sandbox?.record.status === "running" && sandbox.reboots === 0;
     using end = machineEnd(machine, id);
-    const ended = AbortSignal.any([signal, context.shutdown, end.signal]);
+    using boot = answersSoon ? undefined : watchMachineBoot(machine, sandbox?.record);
+    const neverAnswers = boot === undefined ? end.signal : AbortSignal.any([end.signal, boot.signal]);
+    const ended = AbortSignal.any([signal, context.shutdown, neverAnswers]);
     try {
       const agent = await context.connectAgent(async (opening) => await machine.openChannel(id, opening), {
         signal: ended,
@@ -66,9 +69,24 @@ export function machineSession(
       }
       return agent;
     } catch (error) {
-      throw end.signal.aborted ? end.signal.reason : error;
+      throw neverAnswers.aborted ? neverAnswers.reason : error;
     }
   });
+}
+
+function watchMachineBoot(backend: Backend, record: SandboxRecord | undefined): BootWatch | undefined {
+  if (record === undefined) return undefined;
+  const { id, status } = record;
+  return watchBoot(
+    {
+      readConsole: async (maxBytes, signal) => await backend.readConsole(id, maxBytes, signal),
+      onReset: (listener) =>
+        backend.watch((told) => {
+          if (told.id === id && told.rebooted === true) listener();
+        }),
+    },
+    status === "provisioning",
+  );
 }
 
 /** A machine that ended, failed or was held by its host, so that nobody in it answers. */

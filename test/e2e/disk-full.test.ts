@@ -1,4 +1,4 @@
-/** A host whose disk has no room: for the image, for preparing a disk from it, for a sandbox. */
+/** A host whose disk has no room: for the image, for preparing a disk from it, for a sandbox, for what that writes. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { guestImage } from "../fixtures/guest-image.ts";
 import { createTestHost } from "../fixtures/host.ts";
 import { debianFileName, debianFiles, startPublisher } from "../fixtures/publisher.ts";
+import { addPreparedImage, poolFolder } from "../fixtures/prepared-disk.ts";
 import { canMount, mountSmallDisk } from "../fixtures/small-disk.ts";
 import { expectFailure, succeed } from "./suites/subject.ts";
 
@@ -30,4 +31,38 @@ test("a full disk fails a download and a create with that reason, and leaves not
   });
   expect(await readdir(join(folder, "heyvm"))).toEqual([]);
   expect(await readdir(folder)).toContain(debianFileName);
+});
+
+test("a sandbox whose host's disk is full is held with that reason, and goes on when there is room", async (task) => {
+  task.skip(!(await canMount()), "mounting a small disk takes root, or sudo without a password");
+  await using host = await createTestHost();
+  const folder = join(host.paths.home, poolFolder);
+  await host.run(["mkdir", "-p", folder]);
+  await using _disk = await mountSmallDisk(folder, host.account, 500);
+  await addPreparedImage(host, "mine", "openrc");
+  const begin = "echo $$ > /root/pid; exec sleep 9999";
+  await succeed(host, "create", "--image", "mine", "--name", "box", "--start-command", begin);
+  const filler = join(folder, "filler");
+  await host.run(["sh", "-c", `head -c 1G /dev/zero > ${filler} || true`]);
+
+  const write = "head -c 50M /dev/urandom > /root/data; sync";
+  await expectFailure(
+    host,
+    ["exec", "box", "--", "sh", "-c", write],
+    125,
+    "no space is left",
+    "heyvm resume",
+  );
+  const state = async () => JSON.parse(await succeed(host, "get", "box", "--format", "json"));
+  expect(await state()).toMatchObject({
+    status: "paused",
+    error_message: expect.stringContaining("no space is left"),
+  });
+
+  await host.run(["rm", filler]);
+  await succeed(host, "resume", "box");
+  const look = "kill -0 $(cat /root/pid) && sync && touch /root/more && echo goes on";
+  expect(await succeed(host, "exec", "box", "--", "sh", "-c", look)).toBe("goes on\n");
+  expect(await state()).toMatchObject({ status: "running" });
+  await succeed(host, "rm", "--yes", "box");
 });

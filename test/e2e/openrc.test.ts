@@ -3,12 +3,15 @@ import { expect, test } from "vitest";
 
 import { createTestHost } from "../fixtures/host.ts";
 import { addPreparedImage } from "../fixtures/prepared-disk.ts";
-import { inGuest, succeed } from "./suites/subject.ts";
+import { expectFailure, inGuest, succeed } from "./suites/subject.ts";
 
 test("an image with OpenRC runs the agent as a service, and starts it again when it dies", async () => {
   await using host = await createTestHost();
   const subject = { host, box: "alp" };
   await addPreparedImage(host, "mine", "openrc");
+  // Its boot loader loads the kernel, and that finds no room for its first file system.
+  const small = ["create", "--image", "mine", "--memory", "96M"];
+  await expectFailure(host, small, 1, "its kernel panicked", "deadlocked on memory", "--memory 1G");
   await succeed(host, "create", "--image", "mine", "--name", "alp");
   expect(await inGuest(subject, "cat /proc/1/comm; rc-service heyvm-agent status")).toContain("started");
   await host.heyvm("exec", "--no-stdin", "alp", "--", "sh", "-c", "kill -KILL $(pgrep -of heyvm/agent.py)");

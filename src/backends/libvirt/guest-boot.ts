@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { connectAgent, type OpenPipe } from "../../agent/index.ts";
 import type { AgentSession } from "../../agent/types.ts";
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
+import { watchBoot } from "../boot-watch.ts";
 import { lastLines, readConsoleLog } from "./console-log.ts";
 import type { DomainEnd } from "./domain-end.ts";
 import { AgentNeverAnsweredError, LibvirtUnreachableError, PreparationFailedError } from "./errors.ts";
 import type { LibvirtHost } from "./host.ts";
-import { agentChannel } from "./names.ts";
+import { agentChannel, type MachineNames } from "./names.ts";
 
 export interface GuestBootOptions {
   /** Where the console's log of a failed boot is kept. */
@@ -26,13 +27,24 @@ class AgentSilentError extends Error {}
 /** Starts the domain and works with its agent. `alive` is aborted when the guest has ended: nobody will answer any more. */
 export async function bootGuest<T>(
   host: LibvirtHost,
-  domain: string,
+  { domain, consoleLog }: Pick<MachineNames, "domain" | "consoleLog">,
   { agentTimeoutMs }: GuestBootOptions,
   end: DomainEnd,
   signal: AbortSignal,
   work: (agent: AgentSession, alive: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const storage = await host.storage(signal);
   await host.domains.start(domain, signal);
+  using boot = watchBoot(
+    {
+      readConsole: (maxBytes, signal) => readConsoleLog(storage, host.isLocal, consoleLog, maxBytes, signal),
+      onReset: (listener) =>
+        host.domains.onChange((changed, how) => {
+          if (changed === domain && how === "rebooted") listener();
+        }),
+    },
+    false,
+  );
   // A guest that powers itself off or crashes will not answer any more.
   const alive = AbortSignal.any([signal, end.signal]);
   const gone = new AbortController();
@@ -40,12 +52,15 @@ export async function bootGuest<T>(
   let agent: AgentSession;
   try {
     agent = await connectAgent(open, {
-      signal: AbortSignal.any([alive, gone.signal]),
+      signal: AbortSignal.any([alive, gone.signal, boot.signal]),
       timeoutMs: agentTimeoutMs,
     });
+    // From here on it may reset, and print what it likes.
+    boot[Symbol.dispose]();
   } catch (error) {
     if (end.signal.aborted) throw end.signal.reason;
     if (gone.signal.aborted) throw gone.signal.reason;
+    if (boot.signal.aborted) throw boot.signal.reason;
     throw new AgentSilentError("no answer", { cause: error });
   }
   try {

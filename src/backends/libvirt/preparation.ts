@@ -12,7 +12,7 @@ import { installRuntimeScript, networkScript, settleScript } from "./guest-scrip
 import { runInGuest } from "./guest-command.ts";
 import { providedTypes } from "./provided-types.ts";
 import type { Backing, LibvirtHost } from "./host.ts";
-import { machineNames, uuidFor } from "./names.ts";
+import { machineNames, type MachineNames, uuidFor } from "./names.ts";
 import { closeNetwork, openNetwork } from "./network.ts";
 import { reportStep } from "./report-step.ts";
 import { makeSeedIso, seedFiles } from "./seed.ts";
@@ -84,7 +84,7 @@ export async function prepareGuest<T>(
     const seed = await makeSeedIso(seedFiles(metadata.id, files), signal);
     await storage.createFile(names.seed, seed.length, chunks(seed), signal);
     await storage.createOverlay(disk, source, image.virtualSizeBytes, signal);
-    let provides = await bootOnce(host, names.domain, options, signal, async (agent, alive) => {
+    let provides = await bootOnce(host, names, options, signal, async (agent, alive) => {
       await runInGuest(agent, "cloud-init status --wait || [ $? -eq 2 ]", setupTimeoutMs, alive);
       await runInGuest(agent, networkScript, 120_000, alive);
       const provided = await providedTypes(agent, alive);
@@ -97,7 +97,7 @@ export async function prepareGuest<T>(
       await define(network.shape);
       const title = [`Installing what ${type} needs`, ...network.warnings].join("; meanwhile ");
       provides = await reportStep(onStep, "prepare-install", title, () =>
-        bootOnce(host, names.domain, options, signal, async (agent, alive) => {
+        bootOnce(host, names, options, signal, async (agent, alive) => {
           await runInGuest(agent, installRuntimeScript(type), setupTimeoutMs, alive);
           const provided = await providedTypes(agent, alive, { required: type });
           await runInGuest(agent, settleScript, 300_000, alive);
@@ -120,13 +120,13 @@ export async function prepareGuest<T>(
 /** Works with the guest's agent, then powers the guest off and waits until it is. */
 async function bootOnce<T>(
   host: LibvirtHost,
-  domain: string,
+  names: MachineNames,
   options: PreparationOptions,
   signal: AbortSignal,
   work: (agent: AgentSession, alive: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  await using end = domainEnd(host.domains, domain);
-  const result = await bootGuest(host, domain, options, end, signal, async (agent, alive) => {
+  await using end = domainEnd(host.domains, names.domain);
+  const result = await bootGuest(host, names, options, end, signal, async (agent, alive) => {
     const result = await work(agent, alive);
     await agent.sync({ signal: alive, timeoutMs: 120_000 });
     // A guest that is off before it could answer is off.

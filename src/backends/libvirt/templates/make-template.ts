@@ -70,7 +70,7 @@ export async function makeTemplate(
     await writeFile(storage.path(files.ram), "", { flag: "wx", mode: 0o600 });
     await using end = domainEnd(host.domains, names.domain);
     const boot = <T>(work: Parameters<typeof bootGuest<T>>[5]) =>
-      bootGuest(host, names.domain, options, end, signal, work);
+      bootGuest(host, names, options, end, signal, work);
     await step("template-boot", `Making the template (once): booting ${image.reference}`, () =>
       boot((agent, alive) => endBoot(agent, shape.accelerator, alive)),
     );
