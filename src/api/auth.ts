@@ -3,17 +3,21 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 
-import { errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
+import { errnoOf, HeyvmError } from "../errors/index.ts";
 import { writeFileAtomic } from "../config/atomic-file.ts";
 
 /** A request over TCP without the token, or from a foreign web page. */
 export class UnauthorizedError extends HeyvmError {
-  constructor(message: string, tokenPath: string) {
+  constructor(message: string) {
     super("unauthorized", message, {
-      hint: `send the header "Authorization: Bearer $(cat ${shellQuoted(tokenPath)})"`,
+      // Not where this daemon has it: a stranger may ask.
+      hint: `send the header "Authorization: Bearer $(cat "\${MVM_DATA_DIR:-$HOME/.heyo}/token")"`,
     });
   }
 }
+
+/** Throws when a request may not come in. A stranger has no token. */
+export type RequestCheck = (request: IncomingMessage) => "known" | "stranger";
 
 const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
 
@@ -30,14 +34,13 @@ export async function ensureToken(path: string): Promise<string> {
   return token;
 }
 
-/** Throws `unauthorized` unless the request has the token and comes from no other site. `/health` needs no token. */
+/** Throws `unauthorized` unless the request has the token and comes from no other site. Strangers may ask for `/health`. */
 export function createRequestCheck(options: {
   token: string;
-  tokenPath: string;
   /** The address that the listener was told to use. */
   host: string;
-}): (request: IncomingMessage) => void {
-  const { tokenPath, host } = options;
+}): RequestCheck {
+  const { host } = options;
   const expected = digest(`Bearer ${options.token}`);
   const hosts = new Set([...loopbackNames, host, `[${host}]`]);
   const listensEverywhere = host === "0.0.0.0" || host === "::";
@@ -45,19 +48,15 @@ export function createRequestCheck(options: {
     const named = request.headers.host ?? "";
     // A name that an attacker's DNS server points at us (DNS rebinding) is not ours.
     if (!listensEverywhere && !hosts.has(named.replace(/:\d+$/, ""))) {
-      throw new UnauthorizedError(`host ${JSON.stringify(named)} is not this daemon's`, tokenPath);
+      throw new UnauthorizedError(`host ${JSON.stringify(named)} is not this daemon's`);
     }
     const { origin } = request.headers;
     if (origin !== undefined && originHost(origin) !== named) {
-      throw new UnauthorizedError(
-        `requests of web pages from ${JSON.stringify(origin)} are refused`,
-        tokenPath,
-      );
+      throw new UnauthorizedError(`requests of web pages from ${JSON.stringify(origin)} are refused`);
     }
-    if (request.method === "GET" && request.url === "/health") return;
-    if (!timingSafeEqual(digest(request.headers.authorization ?? ""), expected)) {
-      throw new UnauthorizedError("this address needs the daemon's token", tokenPath);
-    }
+    if (timingSafeEqual(digest(request.headers.authorization ?? ""), expected)) return "known";
+    if (request.method === "GET" && request.url === "/health") return "stranger";
+    throw new UnauthorizedError("this address needs the daemon's token");
   };
 }
 

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { connect } from "node:net";
 
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
 import { openStream, type StreamClient } from "./testing/web-socket-client.ts";
@@ -153,6 +154,31 @@ test("the command of a client that goes away is ended", async () => {
   await expect.poll(isUp).toBe("");
 });
 
+test("a client that dies while nobody reads its input takes its command along", async () => {
+  const stream = await exec({ command: "exec sleep 9999", stdin: true });
+  const { pid } = await stream.message("started");
+  const chunk = input(Buffer.alloc(1_048_576));
+  // More than the guest, the daemon and the kernel hold.
+  for (let sent = 0; sent < 64; sent += 1) stream.socket.send(chunk);
+  await expect
+    .poll(() => stream.socket.bufferedAmount, { message: "the daemon reads no more" })
+    .toBeLessThan(64 * chunk.length);
+  let before = -1;
+  await expect
+    .poll(() => {
+      const isStill = stream.socket.bufferedAmount === before;
+      before = stream.socket.bufferedAmount;
+      return isStill && before > 0;
+    })
+    .toBe(true);
+  // As a SIGKILL does.
+  stream.socket.terminate();
+  const runs = async (): Promise<string> =>
+    (await api.call("POST", "/sandboxes/box/execute", { command: `test -e /proc/${pid} && echo runs` })).json
+      .stdout;
+  await expect.poll(runs).toBe("");
+});
+
 test.each([
   ["no init", { type: "start" }, "type"],
   ["an unknown field", { type: "init", command: "true", timeout: 1 }, "timeout"],
@@ -167,6 +193,28 @@ test("a stream of a sandbox that does not exist is refused before it opens", asy
   const socket = api.socket("/sandboxes/other/exec");
   const [error] = await once(socket, "error");
   expect(String(error)).toContain("404");
+});
+
+test.each(["/sandboxes/%zz/exec", "//", "/sandboxes/box/exec/", "/?"])(
+  "a stream at %s, where there is none, is refused as such",
+  async (path) => {
+    const [error] = await once(api.socket(path), "error");
+    expect(String(error)).toContain("404");
+  },
+);
+
+test("a client that was refused and does not leave is let go", async () => {
+  const socket = connect({ path: api.socketPath, allowHalfOpen: true });
+  socket.write(
+    "GET /sandboxes/other/exec HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+  );
+  socket.resume();
+  await once(socket, "end");
+  // What is written to an end that is closed fails.
+  const failure = once(socket, "error");
+  const writing = setInterval(() => socket.write("x"), 500);
+  onTestFinished(() => clearInterval(writing));
+  expect(await failure).toMatchObject([{ code: "EPIPE" }]);
 });
 
 test("the logs have the console's lines", async () => {

@@ -228,7 +228,10 @@ test("over TCP the token is needed, and foreign hosts and origins are refused", 
   expect(await status({})).toBe(401);
   expect(await status({ authorization: "Bearer wrong" })).toBe(401);
   expect(await status({ authorization, origin: "http://evil.example" })).toBe(401);
-  expect((await fetch(`${base}/health`)).status).toBe(200);
+  expect(await (await fetch(`${base}/health`)).json()).toEqual({ status: "ok" });
+  const known = await fetch(`${base}/health`, { headers: { authorization } });
+  expect(await known.json()).toMatchObject({ status: "ok", data_dir: folder, pid: api.pid });
+  expect(await (await fetch(`${base}/sandboxes`)).text()).not.toContain(folder);
 });
 
 test("a route that does not exist and the OpenAPI document are answered as such", async () => {

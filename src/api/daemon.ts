@@ -156,8 +156,8 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     signal?.addEventListener("abort", leave, { once: true });
     if (signal?.aborted === true) leave();
   }
-  const open = (check: Parameters<typeof createListener>[2]): Listener => {
-    const listener = createListener(api, services, check, (_request, response) => {
+  const open = (access: Parameters<typeof createListener>[2]): Listener => {
+    const listener = createListener(api, services, access, (_request, response) => {
       requests += 1;
       idle.touch();
       response.once("close", () => {
@@ -170,12 +170,12 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     return listener;
   };
 
-  const local = open(() => {});
+  const local = open({ kind: "local", check: () => "known" });
   await listenOnUnixSocket(local.server, daemon.socket_path);
   if (options.tcp === true) {
     const host = settings.values["api.host"];
     const token = await ensureToken(state.apiToken);
-    const tcp = open(createRequestCheck({ token, tokenPath: state.apiToken, host }));
+    const tcp = open({ kind: "tcp", check: createRequestCheck({ token, host }) });
     const port = await listenOnTcp(tcp.server, host, kept.port ?? settings.values["api.port"]);
     kept.port = port;
     daemon.url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;

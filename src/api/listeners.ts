@@ -7,18 +7,22 @@ import { getRequestListener } from "@hono/node-server";
 import { errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
 import type { Api } from "./api-env.ts";
 import { toProblem } from "./problem.ts";
+import type { RequestCheck } from "./auth.ts";
 import { createSocketServer, type SocketServer } from "./sockets/upgrade.ts";
 import type { ApiServices } from "./services.ts";
-
-/** Throws when a request may not come in. */
-export type RequestCheck = (request: IncomingMessage) => void;
 
 export interface Listener {
   server: Server;
   sockets: SocketServer;
 }
 
-const headersTimeoutMs = 30_000;
+/** From the connection, or from the last answer's end, to a whole header. */
+const headersTimeoutMs = 10_000;
+const lookMs = 5000;
+/** A body that we wait for has to grow once in this time. However long it takes in all: files are large. */
+const stillBodyMs = 30_000;
+/** With a client each, or a web socket. */
+const mostConnections = { tcp: 256, local: 4096 } as const;
 
 /** An address that cannot be listened on. */
 export class AddressUnavailableError extends HeyvmError {
@@ -36,7 +40,7 @@ export class AddressUnavailableError extends HeyvmError {
 export function createListener(
   api: Api,
   services: ApiServices,
-  check: RequestCheck,
+  { kind, check }: { kind: keyof typeof mostConnections; check: RequestCheck },
   onRequest: (request: IncomingMessage, response: ServerResponse) => void,
 ): Listener {
   const handle = getRequestListener((request, env) => api.fetch(request, env), {
@@ -44,18 +48,22 @@ export function createListener(
     overrideGlobalObjects: false,
   });
   const server = createServer(
-    { headersTimeout: headersTimeoutMs, requestTimeout: 0 },
+    { headersTimeout: headersTimeoutMs, requestTimeout: 0, connectionsCheckingInterval: lookMs },
     (request, response) => {
       onRequest(request, response);
+      watchBody(request);
       try {
-        check(request);
+        if (check(request) === "known") void handle(request, response);
+        else tellStranger(response);
       } catch (error) {
         refuse(response, error);
-        return;
       }
-      void handle(request, response);
     },
   );
+  server.maxConnections = mostConnections[kind];
+  server.on("drop", () => {
+    services.log.warn({ kind, most: server.maxConnections }, "a connection was refused: there are too many");
+  });
   const sockets = createSocketServer(services, check);
   server.on("upgrade", (request, socket, head) => sockets.upgrade(request, socket, head));
   return { server, sockets };
@@ -86,6 +94,29 @@ export async function closeListener({ server, sockets }: Listener, graceMs: numb
   }, graceMs);
   await closed;
   clearTimeout(timer);
+}
+
+/** Ends a request whose body stands still although somebody waits for it. */
+function watchBody(request: IncomingMessage): void {
+  let seenBytes = 0;
+  const timer = setInterval(() => {
+    if (request.complete) {
+      clearInterval(timer);
+      return;
+    }
+    const { bytesRead } = request.socket;
+    // Of what it sends we take no more than the guest does.
+    const isWaitedFor = request.readableLength < request.readableHighWaterMark;
+    if (bytesRead === seenBytes && isWaitedFor) request.destroy();
+    seenBytes = bytesRead;
+  }, stillBodyMs);
+  request.once("close", () => clearInterval(timer));
+}
+
+/** Of `GET /health` without the token: no more than that somebody is here. */
+function tellStranger(response: ServerResponse): void {
+  response.writeHead(200, { "content-type": "application/json" });
+  response.end(JSON.stringify({ status: "ok" }));
 }
 
 function refuse(response: ServerResponse, thrown: unknown): void {

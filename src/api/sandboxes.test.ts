@@ -49,6 +49,7 @@ test("a sandbox goes through its whole life", async () => {
   expect((await api.call("GET", "/sandboxes")).json).toMatchObject([{ id, memory_usage: null }]);
   expect((await api.call("GET", "/sandboxes?label=team=a")).json).toHaveLength(1);
   expect((await api.call("GET", "/sandboxes?label=team=b")).json).toHaveLength(0);
+  expect((await api.call("GET", "/sandboxes?label=constructor")).json).toHaveLength(0);
 
   expect((await api.call("POST", `/sandboxes/${id}/pause`)).json).toMatchObject({ status: "paused" });
   const whilePaused = await api.call("POST", `/sandboxes/${id}/execute`, { command: "true" });

@@ -14,14 +14,13 @@ import {
   executeRequestSchema,
   type Logs,
   logsSchema,
+  longestOutputBytes,
 } from "../schema.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody, readQuery } from "../validate.ts";
 import { toLogEntry } from "../wire.ts";
 import { sandboxParams, wholeNumber } from "./parameters.ts";
 
-/** Of each output, unless asked otherwise: an answer is held in memory. */
-const defaultOutputLimitBytes = 16 * 1_048_576;
 const timedOutCode = 124;
 const logsQuery = z.strictObject({ limit: wholeNumber(0, 100_000).optional() });
 
@@ -47,7 +46,7 @@ export function addExecuteRoutes(api: Api, { context }: ApiServices): void {
       const onAbort = (): void => void endCommand(command);
       signal.addEventListener("abort", onAbort, { once: true });
       try {
-        const limit = body.output_limit ?? defaultOutputLimitBytes;
+        const limit = body.output_limit ?? longestOutputBytes;
         const result = await collect(command, body.stdin, limit);
         const answer: ExecuteAnswer = { ...result, duration_ms: Math.round(performance.now() - startedMs) };
         return c.json(answer);

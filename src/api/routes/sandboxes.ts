@@ -181,8 +181,8 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
 function hasLabel({ record }: LiveSandbox, label: string | undefined): boolean {
   if (label === undefined) return true;
   const [key = "", ...rest] = label.split("=");
-  const value = record.spec.labels[key];
-  return value !== undefined && (rest.length === 0 || value === rest.join("="));
+  const { labels } = record.spec;
+  return Object.hasOwn(labels, key) && (rest.length === 0 || labels[key] === rest.join("="));
 }
 
 function byCreation(a: Sandbox, b: Sandbox): number {

@@ -6,6 +6,11 @@ const terminalSideSchema = z.int().min(1).max(10_000);
 const environmentSchema = z.record(z.string(), z.string());
 /** A day: longer than any command should need, short enough to be a bound. */
 const longestTimeoutSeconds = 86_400;
+/**
+ * The answer is one document in memory that has each output twice, and a control character of it in six characters: with
+ * more it would not fit into a string of V8. Whoever wants more streams it.
+ */
+export const longestOutputBytes = 16 * 1_048_576;
 
 /**
  * `POST /sandboxes/:id/execute`: runs to its end and answers with what it printed. Without `args`, `command` is a
@@ -23,7 +28,7 @@ export const executeRequestSchema = z
     /** Given to the command's stdin, which is then closed. */
     stdin: z.string().optional(),
     /** Bytes kept of each output; the rest is read and dropped, and told by `stdout_truncated`. */
-    output_limit: z.int().min(0).max(134_217_728).optional(),
+    output_limit: z.int().min(0).max(longestOutputBytes).optional(),
   })
   .openapi("ExecuteRequest");
 

@@ -1,6 +1,6 @@
 import { z } from "@hono/zod-openapi";
 
-/** `GET /health`. */
+/** `GET /health`. Over TCP, who has no token is told the status alone. */
 export const healthSchema = z
   .object({
     status: z.literal("ok"),

@@ -7,7 +7,7 @@ import { toErrorEvent } from "../problem.ts";
 /** Above this much that the client has not taken yet, the guest is not read any more. */
 const highWaterBytes = 1_048_576;
 const firstMessageTimeoutMs = 10_000;
-const heartbeatMs = 20_000;
+const heartbeatMs = 10_000;
 
 export type SocketMessage = { text: string } | { bytes: Buffer };
 
@@ -79,16 +79,21 @@ export function createInbox(socket: WebSocket): {
   };
 }
 
-/** Ends connections whose other end is gone without a word. Returns the function that ends the watch. */
-export function watchHeartbeat(socket: WebSocket): () => void {
+/**
+ * Ends connections whose other end is gone without a word. `isLocal`: on a unix socket the kernel knows who is gone, and
+ * tells at the next write; one that is merely stopped (Ctrl-Z, a pager that waits) must not be cut off. Returns the
+ * function that ends the watch.
+ */
+export function watchHeartbeat(socket: WebSocket, { isLocal }: { isLocal: boolean }): () => void {
   let answered = true;
   socket.on("pong", () => {
     answered = true;
   });
   const timer = setInterval(() => {
-    // A paused socket can't hear the answer; the ping itself fails when nobody is there. Nor does a client answer that
-    // still has output to take, because its reader is slow: there, TCP tells when nobody is there.
-    if (!answered && !socket.isPaused && socket.bufferedAmount === 0) {
+    // A client that has output to take does not answer, because its reader is slow; if it is gone, that write fails.
+    if (socket.bufferedAmount > 0) return;
+    // A paused socket can't hear the answer, nor that its client has left: writing is all that tells.
+    if (!answered && !isLocal && !socket.isPaused) {
       socket.terminate();
       return;
     }

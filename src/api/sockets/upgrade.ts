@@ -8,6 +8,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 
 import { messageOf } from "../../errors/index.ts";
 import { RouteNotFoundError } from "../app.ts";
+import type { RequestCheck } from "../auth.ts";
 import { toProblem } from "../problem.ts";
 import { wholeNumber } from "../routes/parameters.ts";
 import type { ApiServices } from "../services.ts";
@@ -19,6 +20,10 @@ import { watchHeartbeat } from "./socket-messages.ts";
 
 /** Of one message from a client. */
 const messageLimitBytes = 4 * 1_048_576;
+const keepAliveMs = 20_000;
+/** For the answer to be read. */
+const refusalGraceMs = 5000;
+const shownPathLength = 200;
 const socketPath = /^\/sandboxes\/([^/]+)\/(exec|shell-stream|logs\/stream)$/;
 const logsQuery = z.strictObject({ backlog: wholeNumber(0, 100_000).optional() });
 
@@ -34,11 +39,7 @@ export interface SocketServer {
   terminate(): void;
 }
 
-/** `check` throws when the request may not come in at all. */
-export function createSocketServer(
-  services: ApiServices,
-  check: (request: IncomingMessage) => void,
-): SocketServer {
+export function createSocketServer(services: ApiServices, check: RequestCheck): SocketServer {
   const server = new WebSocketServer({ noServer: true, maxPayload: messageLimitBytes });
   const open = new Set<WebSocket>();
   return {
@@ -55,10 +56,10 @@ export function createSocketServer(
         server.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off("error", ignore);
           open.add(webSocket);
-          // On a unix socket the kernel tells when the other end is gone, and one that is merely stopped (Ctrl-Z, a pager
-          // that waits) must not be cut off.
           const isLocal = request.socket.remoteAddress === undefined;
-          const stopHeartbeat = isLocal ? ignore : watchHeartbeat(webSocket);
+          // Where no write is due, or its answer cannot be heard.
+          request.socket.setKeepAlive(true, keepAliveMs);
+          const stopHeartbeat = watchHeartbeat(webSocket, { isLocal });
           webSocket.on("error", (error) => {
             services.log.info({ request_id: requestId, reason: messageOf(error) }, "web socket broke off");
           });
@@ -87,19 +88,32 @@ function route(
   request: IncomingMessage,
   requestId: string,
 ): (socket: WebSocket) => Promise<void> {
-  const url = new URL(request.url ?? "/", "http://daemon");
-  const match = socketPath.exec(url.pathname);
-  if (match === null) throw new RouteNotFoundError("web socket", url.pathname);
-  const sandbox = context.registry.resolve(decodeURIComponent(match[1] ?? ""));
+  const [path = "", query = ""] = (request.url ?? "").split("?", 2);
+  const match = socketPath.exec(path);
+  if (match === null) throw new RouteNotFoundError("web socket", path.slice(0, shownPathLength));
+  const sandbox = context.registry.resolve(decoded(match[1] ?? ""));
   if (match[2] === "exec") return async (socket) => await serveExec(socket, sandbox, requestId);
   if (match[2] === "shell-stream") return async (socket) => await serveShell(socket, sandbox, requestId);
-  const { backlog = 0 } = validate(logsQuery, Object.fromEntries(url.searchParams));
+  const { backlog = 0 } = validate(logsQuery, Object.fromEntries(new URLSearchParams(query)));
   return async (socket) => await serveLogs(socket, context, sandbox, backlog, requestId);
 }
 
+/** What cannot be decoded is the name of nothing. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Also one that does not close its end is let go. */
 function refuse(socket: Duplex, thrown: unknown, requestId: string): void {
   const problem = toProblem(thrown, requestId);
   const body = JSON.stringify(problem);
+  const timer = setTimeout(() => socket.destroy(), refusalGraceMs);
+  socket.once("close", () => clearTimeout(timer));
+  socket.resume();
   socket.end(
     [
       `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? "Error"}`,
