@@ -16,15 +16,19 @@ export function openDaemonLog(state: StatePaths, level: "debug" | "info" = "info
 
 /** Lines are few, so they are written at once: none is lost when the daemon is killed. */
 function createBoundedFile(path: string, previous: string): { write(line: string): void; close(): void } {
-  let fd = openSync(path, "a", 0o600);
-  let sizeBytes = fstatSync(fd).size;
-  const beginAnew = (): void => {
-    if (existsSync(path)) renameSync(path, previous);
+  let fd: number | undefined;
+  let sizeBytes = 0;
+  const open = (): number => {
     const next = openSync(path, "a", 0o600);
     // Not before there is another: a line would go to whatever gets the number next.
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
     fd = next;
-    sizeBytes = 0;
+    sizeBytes = fstatSync(fd).size;
+    return fd;
+  };
+  const beginAnew = (): void => {
+    if (existsSync(path)) renameSync(path, previous);
+    open();
   };
   return {
     write(line) {
@@ -35,11 +39,13 @@ function createBoundedFile(path: string, previous: string): { write(line: string
         // It goes on where it is, and tries again with the next line.
       }
       try {
-        sizeBytes += writeSync(fd, line);
+        sizeBytes += writeSync(fd ?? open(), line);
       } catch {
         // The line is lost.
       }
     },
-    close: () => closeSync(fd),
+    close() {
+      if (fd !== undefined) closeSync(fd);
+    },
   };
 }

@@ -6,6 +6,7 @@ import { type StatePaths, statePaths } from "../config/paths.ts";
 import { type LoadedSettings, loadSettings, type SettingKey } from "../config/settings.ts";
 import { packageVersion } from "../config/version.ts";
 import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
+import { messageOf } from "../errors/index.ts";
 import { writeFileAtomic } from "../config/atomic-file.ts";
 import { createApp } from "./app.ts";
 import { createRequestCheck, ensureToken } from "./auth.ts";
@@ -180,8 +181,17 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     kept.port = port;
     daemon.url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   }
-  await writeFileAtomic(state.daemonInfo, `${JSON.stringify(daemon)}\n`);
   cleanup.defer(async () => await rm(state.daemonInfo, { force: true }));
+  try {
+    await writeFileAtomic(state.daemonInfo, `${JSON.stringify(daemon)}\n`);
+  } catch (error) {
+    // Its clients know the socket. One of an earlier daemon would lead them to another process.
+    await rm(state.daemonInfo, { force: true });
+    log.warn(
+      { path: state.daemonInfo, reason: messageOf(error) },
+      "where the daemon is could not be written down",
+    );
+  }
   log.info(daemon, "daemon listens");
   if (earlier === undefined) options.onReady?.(daemon);
   else options.onRestart?.(earlier, daemon);

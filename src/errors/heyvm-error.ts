@@ -46,12 +46,16 @@ export class InvalidArgumentError extends HeyvmError {
   }
 }
 
+/** What frees the host's disk. */
+export const makeRoomHint =
+  "make room there: heyvm rm SANDBOX, heyvm prune --everything, heyvm images prune, or files of your own";
+
 /** The file system has no room left for `what`. */
 export class DiskFullError extends HeyvmError {
   constructor(what: string, path: string, cause?: unknown) {
     super("disk_full", `no space left on the disk of ${path} while ${what}`, {
       cause,
-      hint: `free some space there: heyvm prune && heyvm images prune`,
+      hint: makeRoomHint,
       details: { path },
     });
   }

@@ -5,6 +5,7 @@ export {
   type ErrorContext,
   HeyvmError,
   InvalidArgumentError,
+  makeRoomHint,
   toHeyvmError,
 } from "./heyvm-error.ts";
 export { shellQuoted } from "./shell-quoted.ts";

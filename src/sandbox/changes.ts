@@ -1,11 +1,12 @@
-/** Changes of a sandbox's record, always on disk before anyone is told. */
+/** Changes of a sandbox's record: what is wanted is on disk before it is done, what has happened is told in any case. */
 import type { MachineStatus } from "../backends/backend.ts";
+import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import { isHeld, MachineEndedError } from "./machine.ts";
 import type { LiveSandbox } from "./registry.ts";
 
-/** Saves the record with these fields changed. */
+/** Saves the record with these fields changed. Throws when that cannot be written, and nothing is changed then. */
 export async function change(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -14,6 +15,24 @@ export async function change(
   const record = { ...sandbox.record, ...fields };
   await context.records.save(record);
   sandbox.record = record;
+}
+
+/**
+ * Changes these fields to what has become of the machine. That is so whether or not it can be written: on a full disk the
+ * next daemon finds it out again.
+ */
+export async function note(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  fields: Partial<SandboxRecord>,
+): Promise<void> {
+  sandbox.record = { ...sandbox.record, ...fields };
+  try {
+    await context.records.save(sandbox.record);
+  } catch (error) {
+    const { id } = sandbox.record;
+    context.log.warn({ id, reason: messageOf(error) }, "what became of a sandbox could not be written down");
+  }
 }
 
 /** Lets go of what only a running machine has: the agent's session and the published ports. */
@@ -52,7 +71,7 @@ export async function applyMachineStatus(
     { id: sandbox.record.id, from: sandbox.record.status, to: status },
     "machine changed state",
   );
-  await change(context, sandbox, {
+  await note(context, sandbox, {
     status,
     errorMessage,
     startedAtMs:

@@ -2,7 +2,7 @@
 import type { AgentSession } from "../agent/types.ts";
 import type { Backend, MachineSpec, MachineStatus } from "../backends/backend.ts";
 import { type BootWatch, watchBoot } from "../backends/boot-watch.ts";
-import { HeyvmError } from "../errors/index.ts";
+import { HeyvmError, makeRoomHint } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import type { SandboxRecord } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
@@ -94,10 +94,7 @@ export class MachineEndedError extends HeyvmError {
   constructor({ id, state, reason, code }: MachineStatus) {
     const why = reason ?? (state === "failed" ? "it failed" : `it is ${state}`);
     super(code ?? "guest_failed", `the machine of ${id} does not run any more: ${why}`, {
-      hint:
-        code === "disk_full"
-          ? `free some space: heyvm prune; then, if it is paused: heyvm resume ${id}`
-          : undefined,
+      hint: code === "disk_full" ? `${makeRoomHint}; then, if it is paused: heyvm resume ${id}` : undefined,
     });
   }
 }

@@ -1,8 +1,8 @@
 /** From a record to a machine that is whole or not there at all. */
 import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
-import { AbortedError, messageOf, toHeyvmError } from "../errors/index.ts";
-import { change, disconnect } from "./changes.ts";
+import { AbortedError, toHeyvmError } from "../errors/index.ts";
+import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
@@ -149,10 +149,6 @@ export async function undo(
     // Kept in sight, so that it can be removed later: now by the user, or at the daemon's next start.
     sandbox.warm = false;
     const errorMessage = `its create failed and what was made could not be removed: ${reason}`;
-    await change(context, sandbox, { status: "failed", removing: true, errorMessage }).catch(
-      (cause: unknown) => {
-        context.log.error({ id, reason: messageOf(cause) }, "nor could that be written down");
-      },
-    );
+    await note(context, sandbox, { status: "failed", removing: true, errorMessage });
   }
 }

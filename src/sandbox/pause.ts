@@ -1,7 +1,7 @@
 /** Holds a sandbox still, and lets it go on. */
 import type { Backend, Pausable } from "../backends/backend.ts";
 import { asPausable } from "./backend-registry.ts";
-import { change } from "./changes.ts";
+import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
@@ -27,7 +27,7 @@ export async function pauseSandbox(
         agent?.release();
         throw error;
       }
-      await change(context, sandbox, { status: "paused" });
+      await note(context, sandbox, { status: "paused" });
     },
     signal,
   );
@@ -48,7 +48,7 @@ export async function resumeSandbox(
       const backend = await pausableBackend(context, sandbox);
       await backend.resume(sandbox.record.id, signal);
       sandbox.session.current()?.release();
-      await change(context, sandbox, { status: "running", errorMessage: undefined });
+      await note(context, sandbox, { status: "running", errorMessage: undefined });
       const agent = await sandbox.session.get(signal);
       await agent.identify({ clockMs: Date.now() }, { signal, timeoutMs: clockTimeoutMs });
     },

@@ -1,7 +1,7 @@
 /** After a start of the daemon: what the records say, against what really exists. */
 import type { Backend, MachineStatus } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
-import { applyMachineStatus, change } from "./changes.ts";
+import { applyMachineStatus, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpAfterReboot } from "./guest-reboot.ts";
 import { backendOf, machineSession } from "./machine.ts";
@@ -55,7 +55,7 @@ async function endCutOffStart(
   const { id } = sandbox.record;
   context.log.info({ id }, "stopping a machine whose start was cut off");
   await backend.stop(id, AbortSignal.timeout(stopTimeoutMs));
-  await change(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
+  await note(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
 }
 
 function addLoaded(context: SandboxContext, record: SandboxRecord, damaged: boolean): LiveSandbox {

@@ -1,6 +1,6 @@
 /** Removes a sandbox and everything of it. */
 import { HeyvmError } from "../errors/index.ts";
-import { disconnect } from "./changes.ts";
+import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import type { SandboxRecord } from "./record.ts";
@@ -29,10 +29,8 @@ export async function removeSandbox(
       // A list that is looking at it now would connect again, to a machine that nobody sees the end of.
       await sandbox.session.end(new SandboxRemovedError(sandbox.record));
       await disconnect(sandbox);
-      if (!sandbox.damaged) {
-        sandbox.record = { ...sandbox.record, removing: true };
-        await context.records.save(sandbox.record);
-      }
+      // Where that cannot be written it is removed all the same: a full disk is a reason to remove it.
+      if (!sandbox.damaged) await note(context, sandbox, { removing: true });
       await destroyMachine(context, sandbox, signal);
       await context.records.remove(id);
       context.registry.delete(id);

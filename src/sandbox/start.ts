@@ -1,5 +1,5 @@
 /** Starts a stopped sandbox again. */
-import { change, disconnect } from "./changes.ts";
+import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpOf, withoutRebootWarnings } from "./guest-reboot.ts";
 import { setUpGuest } from "./guest-setup.ts";
@@ -78,11 +78,11 @@ async function startChecked(
       .stop(id, AbortSignal.timeout(stopTimeoutMs))
       .then(() => undefined, messageOf);
     if (reason === undefined) {
-      await change(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
+      await note(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
     } else {
       context.log.error({ id, reason }, "a machine whose start failed could not be stopped");
       const errorMessage = `its start failed, and its machine could not be stopped: ${reason}`;
-      await change(context, sandbox, { status: "failed", startedAtMs: null, errorMessage });
+      await note(context, sandbox, { status: "failed", startedAtMs: null, errorMessage });
     }
     throw error;
   }

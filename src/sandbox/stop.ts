@@ -1,6 +1,6 @@
 /** Stops a sandbox: politely, or at once. Its disk stays. */
 import type { Backend } from "../backends/backend.ts";
-import { change, disconnect } from "./changes.ts";
+import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { checkMountsAgain } from "./mounts-again.ts";
@@ -79,7 +79,7 @@ async function stopMachine(context: SandboxContext, sandbox: LiveSandbox, graceM
   await backend.stop(id, AbortSignal.timeout(cutTimeoutMs));
   // Who looked at it while it ended has connected again.
   await disconnect(sandbox);
-  await change(context, sandbox, {
+  await note(context, sandbox, {
     status: "stopped",
     starting: undefined,
     startedAtMs: null,

@@ -1,14 +1,14 @@
 /** Starts `heyvm serve` in the background and waits until it answers. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { type FileHandle, mkdir, open, statfs } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import type { StatePaths } from "../config/paths.ts";
 import { ensureStateFolder } from "../config/state-folder.ts";
-import { AbortedError, type HeyvmError } from "../errors/index.ts";
+import { AbortedError, DiskFullError, type HeyvmError } from "../errors/index.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { createDeferred } from "./deferred.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
@@ -47,6 +47,8 @@ export async function startDaemon({ endpoint, paths, answers, signal, serve }: D
     const said = await readFrom(log, from);
     child.unref();
     if (verdict === "aborted") throw new AbortedError("starting the daemon", signal?.reason);
+    if (said.length === 0 && (await isFull(paths.root)))
+      throw new DiskFullError("starting the daemon", paths.root);
     throw reasonIn(said) ?? startFailure(verdict, said, paths.daemonLog);
   } finally {
     await log.close();
@@ -156,6 +158,11 @@ function reasonIn(lines: readonly string[]): HeyvmError | undefined {
     if (problem.code !== "internal") return remoteError(problem);
   }
   return undefined;
+}
+
+/** Then the daemon could not even say why it ended. */
+async function isFull(folder: string): Promise<boolean> {
+  return (await statfs(folder)).bavail === 0;
 }
 
 function startFailure(

@@ -1,5 +1,5 @@
 /** Waits for a domain to end, by libvirt's events. */
-import { AbortedError, HeyvmError } from "../../errors/index.ts";
+import { AbortedError, HeyvmError, makeRoomHint } from "../../errors/index.ts";
 import type { Domains, DomainStatus } from "./host.ts";
 
 export interface DomainEnd extends AsyncDisposable {
@@ -14,7 +14,7 @@ export class DomainEndedError extends HeyvmError {
   constructor(domain: string, { state, reason, code }: DomainStatus) {
     const how = state === "failed" ? `failed: ${reason ?? "no reason given"}` : "powered itself off";
     super(code ?? "guest_failed", `machine ${domain} ${how}`, {
-      hint: code === "disk_full" ? "heyvm prune && heyvm images prune" : undefined,
+      hint: code === "disk_full" ? makeRoomHint : undefined,
     });
   }
 }

@@ -1,11 +1,12 @@
 /** Whether KVM really runs a guest here. Files, permissions and CPU flags do not tell: see `kvm-guest.ts`. */
 import { spawn } from "node:child_process";
-import { access, constants, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { arch, release, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { z } from "zod";
 
+import { writeFileAtomic } from "../../config/atomic-file.ts";
 import { AbortedError } from "../../errors/index.ts";
 import type { Architecture } from "../../images/image.ts";
 import { parseJson } from "./domain-metadata.ts";
@@ -69,7 +70,8 @@ export async function rememberedVerdict(
   const known = await readVerdict(path, key);
   if (known !== undefined) return known;
   const verdict = await look();
-  await writeVerdict(path, key, verdict);
+  // On a full disk it is found out again the next time.
+  await writeVerdict(path, key, verdict).catch(() => undefined);
   return verdict;
 }
 
@@ -164,7 +166,5 @@ async function readVerdict(path: string, key: string): Promise<KvmVerdict | unde
 
 async function writeVerdict(path: string, key: string, verdict: KvmVerdict): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.pid}.new`;
-  await writeFile(temporary, JSON.stringify({ key, verdict }));
-  await rename(temporary, path);
+  await writeFileAtomic(path, JSON.stringify({ key, verdict }));
 }
