@@ -115,6 +115,15 @@ def system_error(error, what):
     return AgentError(ERROR_CODES.get(error.errno, "failed"), "%s: %s" % (what, reason), errno=name)
 
 
+def failure_of(error, what):
+    """What the caller of an operation is told of whatever was raised in it."""
+    if isinstance(error, AgentError):
+        return error
+    if isinstance(error, OSError):
+        return system_error(error, "%s failed" % what)
+    return AgentError("internal", "%s failed: %r" % (what, error))
+
+
 def to_bytes(text):
     """The system's bytes for a string of the protocol; file names that are no UTF-8 travel as lone surrogates."""
     try:
@@ -192,6 +201,7 @@ class Loop:
         self.posted = deque()  # callables from threads
         self.after_turn = None
         self.on_signal = None
+        self.on_failure = None
         self.running = True
         self.wake_out, self.wake_in = os.pipe()
         os.set_blocking(self.wake_out, False)
@@ -227,6 +237,13 @@ class Loop:
         except BlockingIOError:
             pass  # it has been woken more than enough
 
+    def call(self, callback, *arguments):
+        """A mistake in one operation's callback is that operation's end, and no other's."""
+        try:
+            callback(*arguments)
+        except Exception as error:
+            self.on_failure(callback, error)
+
     def woken(self, _events):
         try:
             os.read(self.wake_out, 4096)
@@ -234,7 +251,7 @@ class Loop:
             pass
         self.on_signal()
         while self.posted:
-            self.posted.popleft()()
+            self.call(self.posted.popleft())
 
     def timeout(self):
         while self.timers and self.timers[0][2] is None:
@@ -251,15 +268,15 @@ class Loop:
             for fd, events in self.epoll.poll(self.timeout(), 64):
                 handler = handlers.get(fd)  # gone, if another event of this turn closed it
                 if handler is not None:
-                    handler(events)
+                    self.call(handler, events)
             if self.timers:
                 now = time.monotonic()
                 while self.timers and self.timers[0][0] <= now:
                     callback = heapq.heappop(self.timers)[2]
                     if callback is not None:
-                        callback()
+                        self.call(callback)
             for _ in range(len(self.ready)):
-                self.ready.popleft()()
+                self.call(self.ready.popleft())
             self.after_turn()
 
 
@@ -691,6 +708,7 @@ class Agent:
         self.loop = Loop()
         self.loop.after_turn = self.end_of_turn
         self.loop.on_signal = self.signalled
+        self.loop.on_failure = self.failed
         self.link = Link(self)
         self.session = None
         self.streams = {}
@@ -722,7 +740,7 @@ class Agent:
             self.end_session("too many frames that were not acknowledged")
         link.flush()
         while self.starved and link.has_room():
-            self.starved.popleft()()
+            self.loop.call(self.starved.popleft())
             if not link.has_room():
                 link.flush()
         if self.leaving and not any(not command.detached for command in self.commands.values()):
@@ -818,6 +836,15 @@ class Agent:
             if not 0 < number <= self.last_stream:
                 raise ProtocolError("a frame for stream %d, which was never opened" % number)
             return  # it has ended; the host did not know yet
+        try:
+            self.stream_frame(stream, kind, channel, payload)
+        except ProtocolError:
+            raise
+        except Exception as error:
+            stream.break_off(error)
+
+    @staticmethod
+    def stream_frame(stream, kind, channel, payload):
         if kind == DATA:
             stream.receive(channel, payload)
         elif kind == EOF:
@@ -830,7 +857,7 @@ class Agent:
             message = from_json(payload)
             try:
                 stream.control(message)
-            except AgentError:
+            except (AgentError, OSError):
                 pass  # a control has no answer
         elif kind == CLOSE:
             stream.close()
@@ -862,12 +889,8 @@ class Agent:
             if kind is None:
                 raise AgentError("unsupported", "this agent (%s) has no operation %s" % (AGENT_VERSION, operation))
             stream.start(params)
-        except AgentError as error:
-            stream.fail(error)
-        except OSError as error:
-            stream.fail(system_error(error, "%s failed" % operation))
-        except Exception as error:  # a mistake of ours: this operation fails, the others go on
-            stream.fail(AgentError("internal", "%s failed: %r" % (operation, error)))
+        except Exception as error:  # also a mistake of ours: this operation fails, the others go on
+            stream.fail(failure_of(error, operation))
 
     # Children and slow calls
 
@@ -881,29 +904,49 @@ class Agent:
                 return
             child = self.children.pop(found.si_pid, None)
             if child is not None:
-                child.will_reap()
+                self.loop.call(child.will_reap)
             _pid, status = os.waitpid(found.si_pid, 0)
             if child is None:
                 continue  # an orphan that came to us, when we are the guest's init
             if os.WIFSIGNALED(status):
-                child.ended(None, os.WTERMSIG(status))
+                self.loop.call(child.ended, None, os.WTERMSIG(status))
             else:
-                child.ended(os.WEXITSTATUS(status), None)
+                self.loop.call(child.ended, os.WEXITSTATUS(status), None)
 
     def slowly(self, stream, work):
         """Runs `work` in a thread and answers the stream with what it returns or raises."""
+        self.beside(stream, work, stream.result)
+
+    def beside(self, stream, work, then):
+        """Runs `work` in a thread, and then in the loop `then` with what it returned; whatever it raises fails the stream."""
         import threading
 
         def run():
             try:
-                value, failure = work(), None
-            except AgentError as error:
-                value, failure = None, error
-            except OSError as error:
-                value, failure = None, system_error(error, "%s failed" % stream.name)
-            self.loop.post(lambda: stream.fail(failure) if failure else stream.result(value))
+                value = work()
+                self.loop.post(lambda: self.guarded(stream, then, value))
+            except Exception as error:
+                failure = failure_of(error, stream.name)
+                self.loop.post(lambda: stream.fail(failure))
 
         threading.Thread(target=run, daemon=True).start()
+
+    @staticmethod
+    def guarded(stream, callback, *arguments):
+        """For callbacks that do not tell by themselves whose they are."""
+        try:
+            callback(*arguments)
+        except Exception as error:
+            stream.break_off(error)
+
+    @staticmethod
+    def failed(callback, error):
+        """Fails the operation that the callback is of; what is of none is worth a new agent."""
+        owner = getattr(callback, "__self__", None)
+        stream = getattr(owner, "stream", owner)
+        if not isinstance(stream, Stream):
+            raise error
+        stream.break_off(error)
 
 
 class Stream:
@@ -941,7 +984,10 @@ class Stream:
         """The session is over, or the host has cancelled: free what is held. No answer can be sent afterwards."""
 
     def close(self):
-        self.fail(AgentError("aborted", "%s was cancelled" % self.name))
+        self.break_off(AgentError("aborted", "%s was cancelled" % self.name))
+
+    def break_off(self, error):
+        self.fail(failure_of(error, self.name))
         self.abandon()
 
     # What they use
@@ -1355,7 +1401,11 @@ def fork_and_exec(program, argv, environment, cwd, fds, account, terminal):
 def session_members(leader):
     """Process groups of the session that a command leads: its own, and those that a shell with job control made."""
     groups = {leader}
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        names = []  # it is not mounted, and nothing else tells
+    for name in names:
         if name.isdigit():
             try:
                 with open("/proc/%s/stat" % name, "rb") as file:
@@ -1471,10 +1521,17 @@ class Exec(Stream):
         theirs.append(os.open(os.devnull, os.O_RDONLY))
         for name in ("stdout_path", "stderr_path"):
             path = path_param(files, name)
+            what = "opening %s" % to_text(path)
             try:
-                theirs.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o644))
+                # A FIFO that nobody reads must not hold us up.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK
+                theirs.append(os.open(path, flags, 0o644))
+                mode = os.fstat(theirs[-1]).st_mode
+                os.set_blocking(theirs[-1], True)
             except OSError as error:
-                raise system_error(error, "opening %s" % to_text(path))
+                raise system_error(error, what)
+            if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+                raise AgentError("invalid", "%s: is no file but a %s" % (what, file_type(mode)))
 
     def open_pipes(self, stdin, ours, theirs):
         if stdin:
@@ -1694,7 +1751,8 @@ class SignalCommand(Stream):
 class Helper:
     """A program that an operation runs for itself, its output thrown away."""
 
-    def __init__(self, agent, argv, on_end):
+    def __init__(self, stream, argv, on_end):
+        self.stream = stream
         self.on_end = on_end
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -1703,7 +1761,7 @@ class Helper:
             pid = spawn(program, [to_bytes(part) for part in argv], environment, b"/", [null] * 3)
         finally:
             os.close(null)
-        agent.children[pid] = self
+        stream.agent.children[pid] = self
 
     def will_reap(self):
         pass
@@ -2018,15 +2076,52 @@ class RemoveFile(Stream):
 
 
 def remove_content(folder):
-    for top, folders, files in os.walk(folder, topdown=False, followlinks=False):
-        for name in files:
-            os.unlink(os.path.join(top, name))
-        for name in folders:
-            path = os.path.join(top, name)
-            if os.path.islink(path):
-                os.unlink(path)
+    """Step by step and from folder to folder, with one of them open: a tree may be deeper than Python recurses or than
+    files may be open, and its paths longer than a path may be."""
+    here = open_folder(folder)
+    above = []  # of each folder on our way: those in it that are left, the name of the one we went into, what it was
+    try:
+        left = remove_files(here)
+        while True:
+            if left:
+                name = left.pop()
+                beyond = open_folder(name, here)
+                above.append((left, name, identity(here)))
+                os.close(here)
+                here = beyond
+                left = remove_files(here)
+            elif above:
+                left, name, expected = above.pop()
+                beyond = open_folder("..", here)
+                os.close(here)
+                here = beyond
+                if identity(here) != expected:
+                    raise OSError(errno.ESTALE, "a folder was moved meanwhile")
+                os.rmdir(name, dir_fd=here)
             else:
-                os.rmdir(path)
+                return
+    finally:
+        os.close(here)
+
+
+def remove_files(folder):
+    """Answers the names of the folders, which stay."""
+    folders = []
+    for name in os.listdir(folder):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            folders.append(name)
+    return folders
+
+
+def open_folder(path, within=None):
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+
+
+def identity(fd):
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 class RenameFile(Stream):
@@ -2079,25 +2174,19 @@ class Dial(Stream):
 
     def resolve(self, host, port):
         import socket
-        import threading
 
-        def run():
+        def look_up():
             try:
-                found = [(info[0], info[4]) for info in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
+                return [(info[0], info[4]) for info in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
             except (OSError, UnicodeError) as error:
-                found = AgentError("unreachable", "%s: %s" % (self.name, error))
-            self.agent.loop.post(lambda: self.resolved(found))
+                raise AgentError("unreachable", "%s: %s" % (self.name, error))
 
-        threading.Thread(target=run, daemon=True).start()
+        self.agent.beside(self, look_up, self.resolved)
 
     def resolved(self, found):
-        if self.over:
-            return
-        if isinstance(found, AgentError):
-            self.fail(found)
-            return
-        self.targets = found[:8]
-        self.connect()
+        if not self.over:
+            self.targets = found[:8]
+            self.connect()
 
     def connect(self):
         """Tries the targets in turn; the first refusal is the one that is told."""
@@ -2206,10 +2295,11 @@ class Dial(Stream):
 
 
 def read_bytes(path, limit=-1):
-    """A file's content, or None when it cannot be read."""
+    """A file's content, or None when it cannot be read, or is no file."""
     try:
-        with open(path, "rb") as file:
-            return file.read(limit)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(fd, "rb") as file:
+            return file.read(limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     except OSError:
         return None
 
@@ -2423,7 +2513,7 @@ class Mount(Stream):
             return
         try:
             # Kernels before 5.17 load the file system by themselves, but not its transport.
-            Helper(self.agent, ["modprobe", "-a", "9p", "9pnet_virtio"], mount)
+            Helper(self, ["modprobe", "-a", "9p", "9pnet_virtio"], mount)
         except AgentError:
             mount()
 
@@ -2529,13 +2619,13 @@ class PowerOff(Stream):
             raise AgentError("permission_denied", "the agent does not run as root and cannot power off")
         command = power_command(reboot, os.path.exists)
         self.result()
-        self.agent.loop.after(0.05, lambda: self.act(command, reboot))
+        self.agent.loop.after(0.05, lambda: self.agent.guarded(self, self.act, command, reboot))
 
     def act(self, command, reboot):
         try:
             if command is None or os.getpid() == 1:
                 raise AgentError("unsupported", "no init to ask")
-            Helper(self.agent, command, lambda code: self.force(reboot) if code else None)
+            Helper(self, command, lambda code: self.force(reboot) if code else None)
         except AgentError:
             self.force(reboot)
 

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -159,6 +160,20 @@ describe("exec", () => {
     controller.abort();
     await expect(command.exit).rejects.toMatchObject({ code: "aborted" });
     await expect.poll(async () => await session.commands()).toEqual([]);
+  });
+
+  test.each(["fifo", "socket"])("detached is refused with a %s for its output, at once", async (kind) => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    const stdoutPath = join(agent.folder, kind);
+    const make = {
+      fifo: "os.mkfifo(sys.argv[1])",
+      socket: "socket.socket(socket.AF_UNIX).bind(sys.argv[1])",
+    }[kind];
+    execFileSync("python3", ["-c", `import os, socket, sys; ${make}`, stdoutPath]);
+    const detached = { stdoutPath, stderrPath: "/dev/null" };
+    await expect(session.exec({ argv: ["true"], detached })).rejects.toThrow(stdoutPath);
+    expect(await session.ping()).toBeGreaterThan(0);
   });
 
   test("detached goes on when the session ends, writes its files, and can be signalled by the next", async () => {

@@ -81,6 +81,26 @@ describe("files", () => {
     }
   });
 
+  test("in a tree deeper than any path are removed, and what a link leads to is not", async () => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    const outside = join(agent.folder, "outside");
+    mkdirSync(outside);
+    writeFileSync(join(outside, "stays"), "");
+    const script = `
+import os, sys
+os.chdir(sys.argv[1])
+for level in range(3000):
+    os.mkdir("d" * 20); os.mkdir(b"\\xff"); open("f", "w").close(); os.symlink(sys.argv[2], "link"); os.chdir("d" * 20)
+`;
+    const tree = join(agent.folder, "tree");
+    mkdirSync(tree);
+    execFileSync("python3", ["-c", script, tree, outside]);
+    await session.files.remove(tree, { recursive: true, timeoutMs: 60_000 });
+    expect(readdirSync(agent.folder)).not.toContain("tree");
+    expect(readdirSync(outside)).toEqual(["stays"]);
+  });
+
   test("are listed with strange names and all, made, renamed and removed", async () => {
     await using agent = startLocalAgent();
     await using session = await agent.connect();

@@ -121,6 +121,27 @@ describe("the machine", () => {
   });
 });
 
+describe("an agent in a strange place", () => {
+  test.skipIf(!canUnshare)("goes on without /proc", async () => {
+    const script = 'umount --lazy /proc && exec python3 "$1" --stdio';
+    const argv = ["--mount", "sh", "-c", script, "sh", agentSourcePath()];
+    await using stdio = await startStdioAgent(unshare, argv);
+    const { session } = stdio;
+    expect(await runCommand(session, { argv: ["ls", "/proc"] })).toMatchObject({ stdout: "", code: 0 });
+    const late = await runCommand(session, { argv: ["sleep", "4712"], timeoutMs: 100 });
+    expect(late).toMatchObject({ timedOut: true });
+    await session.statistics().catch(() => undefined);
+    expect(await session.ping()).toBeGreaterThan(0);
+  });
+
+  test.skipIf(!canUnshare)("takes a name also where a FIFO is in a file's place", async () => {
+    await using stdio = await startAgentWithEtc("mkfifo /etc/hosts /etc/hostname");
+    await stdio.session.identify({ hostname: "box" });
+    const { stdout } = await runCommand(stdio.session, { argv: ["cat", "/etc/hostname"] });
+    expect(stdout).toBe("box\n");
+  });
+});
+
 describe("an agent at stdin and stdout", () => {
   test("serves its host, and leaves with its commands when the host is gone", async () => {
     await using stdio = await startStdioAgent("python3", [agentSourcePath(), "--stdio"]);
