@@ -1,4 +1,4 @@
-/** Machines that their host holds because it has no room for what they write. */
+/** Machines that their host holds because it has no room for what they write, and such as cannot be removed. */
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -42,6 +42,17 @@ test("its commands end with the reason, and it goes on when there is room", asyn
   expect((await api.call("POST", "/sandboxes/box/resume")).json).toMatchObject({ status: "running" });
   expect((await state()).error_message ?? null).toBeNull();
   expect(await run("kill -0 $(cat /root/pid) && echo goes on")).toMatchObject({ stdout: "goes on\n" });
+});
+
+test("a removal that failed is done by the daemon itself, later", async () => {
+  const api = await start();
+  const { json: made } = await api.call("POST", "/sandboxes", { name: "box" });
+  await api.call("POST", "/sandboxes/box/execute", { command: "touch /lasting" });
+  expect((await api.call("DELETE", "/sandboxes/box")).json).toMatchObject({ detail: "it lasts" });
+  await rm(join(api.folder, "machines", made.id, "root/lasting"));
+  const all = async () => (await api.call("GET", "/sandboxes?all=true")).json;
+  expect(await all()).toHaveLength(1);
+  await expect.poll(all, { timeout: 120_000, interval: 1000 }).toEqual([]);
 });
 
 test("a create whose guest is held fails with the reason, and nothing is left", async () => {

@@ -75,10 +75,7 @@ async function settle(context: SandboxContext, sandbox: LiveSandbox): Promise<vo
       await removeSandbox(context, sandbox, AbortSignal.timeout(removeTimeoutMs));
     } catch (error) {
       sandbox.unreachable = messageOf(error);
-      context.log.error(
-        { id, reason: sandbox.unreachable },
-        "could not be removed; tried again at the next start",
-      );
+      context.log.error({ id, reason: sandbox.unreachable }, "could not be removed; tried again later");
     }
     return;
   }

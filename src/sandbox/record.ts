@@ -53,7 +53,7 @@ export const recordSchema = z.object({
   id: z.string(),
   /** `unknown` is never stored: it is what a sandbox is while its backend cannot be asked. */
   status: z.enum(["provisioning", "running", "paused", "stopped", "failed"]),
-  /** A removal began: it is finished at the next start of the daemon. */
+  /** A removal began: it is tried again when it failed, also by the next daemon. */
   removing: z.boolean(),
   /** A start began: until it has ended, the machine may run without what its user counts on. */
   starting: z.boolean().optional(),

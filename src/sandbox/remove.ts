@@ -13,7 +13,13 @@ export class SandboxRemovedError extends HeyvmError {
   }
 }
 
-/** Idempotent. A create that is under way is ended first. Once begun, a removal is finished, if need be by the next daemon. */
+/** For what kept it from being removed to pass: libvirt is away, most likely. */
+export const removalRetryMs = 60_000;
+
+/**
+ * Idempotent. A create that is under way is ended first. Once begun, a removal is finished: when it fails or nobody waits for
+ * it any more, it is tried again later, if need be by the next daemon.
+ */
 export async function removeSandbox(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -31,8 +37,13 @@ export async function removeSandbox(
       await disconnect(sandbox);
       // Where that cannot be written it is removed all the same: a full disk is a reason to remove it.
       if (!sandbox.damaged) await note(context, sandbox, { removing: true });
-      await destroyMachine(context, sandbox, signal);
-      await context.records.remove(id);
+      try {
+        await destroyMachine(context, sandbox, signal);
+        await context.records.remove(id);
+      } catch (error) {
+        context.deadlines.arm(id, Date.now() + removalRetryMs);
+        throw error;
+      }
       context.registry.delete(id);
       context.log.info({ id }, "sandbox removed");
     },

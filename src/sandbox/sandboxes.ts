@@ -14,7 +14,7 @@ import { isHeld, MachineEndedError } from "./machine.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry } from "./registry.ts";
-import { removeSandbox } from "./remove.ts";
+import { removalRetryMs, removeSandbox } from "./remove.ts";
 import { lookAtWarmMachine, makeWarmMachine, removeWarmMachine, type WarmMachine } from "./warm-machine.ts";
 import { createWarmPool } from "./warm-pool.ts";
 
@@ -40,7 +40,6 @@ export interface OpenSandboxes {
 }
 
 const expiryTimeoutMs = 120_000;
-const expiryRetryMs = 60_000;
 
 /** Reads the records and makes them agree with what really exists. */
 export async function openSandboxes(options: SandboxesOptions): Promise<OpenSandboxes> {
@@ -106,12 +105,14 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
 async function expire(context: SandboxContext, id: string): Promise<void> {
   const sandbox = context.registry.find(id);
   if (sandbox === undefined) return;
-  context.log.info({ id }, "time is up");
+  const { removing } = sandbox.record;
+  context.log.info({ id }, removing ? "its removal is tried again" : "time is up");
   try {
     await removeSandbox(context, sandbox, AbortSignal.timeout(expiryTimeoutMs));
   } catch (error) {
-    context.log.error({ id, reason: messageOf(error) }, "an expired sandbox could not be removed");
-    context.deadlines.arm(id, Date.now() + expiryRetryMs);
+    context.log.error({ id, reason: messageOf(error) }, "could not be removed; tried again later");
+    // Also when its lock could not be had.
+    context.deadlines.arm(id, Date.now() + removalRetryMs);
   }
 }
 

@@ -20,6 +20,8 @@ const guestSocket = "/run/agent.sock";
 const rebootFile = "reboot";
 /** While a guest has this file, its host has no room for what it writes, and holds it. */
 const heldFile = "held";
+/** A guest with this file cannot be removed. */
+const lastingFile = "lasting";
 const watchIntervalMs = 100;
 
 interface Machine {
@@ -98,6 +100,7 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
     },
     stop: async (id) => await kill(folder, id),
     async destroy(id) {
+      if (existsSync(join(folder, id, "root", lastingFile))) throw new Error("it lasts");
       await kill(folder, id);
       await rm(join(folder, id), { recursive: true, force: true });
     },
