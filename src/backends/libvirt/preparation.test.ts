@@ -28,8 +28,9 @@ beforeEach(async () => {
   await mkdir(bin);
   await writeFile(join(bin, "xorriso"), "#!/bin/sh\necho a seed > seed.iso\n", { mode: 0o755 });
   await copyFile((await findProgram("sleep")) ?? "sleep", join(bin, "waiting"));
-  // Writes what passt writes, and waits for its end.
-  const passt = `#!/bin/sh
+  await copyFile((await findProgram("sh")) ?? "sh", join(bin, "shell"));
+  // Writes what passt writes, and waits for its end; by its path taken for passt from its beginning on.
+  const passt = `#!${bin}/shell
 while [ $# -gt 1 ]; do
   case $1 in --socket) : > "$2" ;; --pid) echo $$ > "$2" ;; esac
   shift
