@@ -1,8 +1,10 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, realpath, rename, rm, symlink } from "node:fs/promises";
+import { chown, mkdir, mkdtemp, realpath, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { promisify } from "node:util";
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
@@ -37,10 +39,33 @@ async function create(name: string, path: string, access: "ro" | "rw"): Promise<
   return await api.call("POST", "/sandboxes", { name, mounts: [mount] });
 }
 
+async function run(command: string) {
+  return (await api.call("POST", "/sandboxes/box/execute", { command })).json;
+}
+
 async function verb(name: string, verb: "start" | "stop" | "restart"): Promise<Answer> {
   const body = verb !== "start" ? { grace_seconds: 0 } : undefined;
   return await api.call("POST", `/sandboxes/${name}/${verb}`, body, { accept: "application/x-ndjson" });
 }
+
+test("git takes a mounted repository of the host's user as it is", async () => {
+  const repository = join(folder, "work");
+  const git = promisify(execFile);
+  await git("git", ["init", "-q", repository]);
+  await writeFile(join(repository, "data/file"), "");
+  // For the guest it is nobody's.
+  if (process.getuid?.() === 0) await chown(repository, 1000, 1000);
+  await create("box", "work", "rw");
+  expect(await run("git -C /mnt status --short")).toMatchObject({ exit_code: 0, output: "?? data/\n" });
+  expect(await run("printf '[safe]\\n\\tdirectory = /x' > /etc/gitconfig")).toMatchObject({ exit_code: 0 });
+  await verb("box", "restart");
+  expect((await run("cat /etc/gitconfig")).output).toBe("[safe]\n\tdirectory = /x");
+  const refused = process.getuid?.() === 0 ? 128 : 0;
+  expect(await run("git -C /mnt status")).toMatchObject({ exit_code: refused });
+  await run("printf '[user]\\n\\tname = x' > /etc/gitconfig");
+  await verb("box", "restart");
+  expect((await run("cat /etc/gitconfig")).output).toBe("[user]\n\tname = x\n[safe]\n\tdirectory = *\n");
+});
 
 test("of two creates at once, of which one's guest could replace the other's mount by a link, one wins", async () => {
   const answers = await Promise.all([create("above", "work", "rw"), create("below", "work/data", "rw")]);

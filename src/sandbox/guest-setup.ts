@@ -3,6 +3,7 @@ import type { AgentSession } from "../agent/types.ts";
 import type { GuestMount, StartedMachine } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
+import { trustMountedRepositories } from "./git-trust.ts";
 import { identifyNew, identifyRestarted, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { outermostFirst } from "./nested-mounts.ts";
@@ -69,6 +70,7 @@ export async function prepareGuest(
     if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
     else await identifyRestarted(agent, spec.slug, progress);
     await equipGuest(agent, spec, started.guestMounts, signal);
+    if (spec.mounts.length > 0) await trustMountedRepositories(agent, progress);
   });
   if (spec.network) {
     const title = "Waiting for the guest's network";

@@ -48,8 +48,8 @@ export function laterBackends(mounts: readonly MountShape[], network: NetworkSha
     // QEMU's own quoting: a comma is doubled.
     const path = mount.hostPath.replaceAll(",", ",,");
     const access = mount.readOnly ? ",readonly=on" : "";
-    // What `squash` is, see `mountDevice`.
-    return ["-fsdev", `local,id=heyvmfs${index},path=${path},security_model=none${access}`];
+    // What `squash` and `remap` are, see `mountDevice`.
+    return ["-fsdev", `local,id=heyvmfs${index},path=${path},security_model=none,multidevs=remap${access}`];
   });
   const netdev = networkBackend(network);
   return netdev === undefined ? args : [...args, "-netdev", JSON.stringify(netdev)];
@@ -101,6 +101,8 @@ export function mountDevice(mount: MountShape): Element {
   return {
     "@type": "mount",
     "@accessmode": "squash",
+    // Files of two file systems below one mount must not look like one file: tar and cp would take them for hard links.
+    "@multidevs": "remap",
     source: { "@dir": mount.hostPath },
     target: { "@dir": mount.tag },
     ...(mount.readOnly ? { readonly: "" } : {}),
