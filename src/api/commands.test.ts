@@ -154,31 +154,6 @@ test("the command of a client that goes away is ended", async () => {
   await expect.poll(isUp).toBe("");
 });
 
-test("a client that dies while nobody reads its input takes its command along", async () => {
-  const stream = await exec({ command: "exec sleep 9999", stdin: true });
-  const { pid } = await stream.message("started");
-  const chunk = input(Buffer.alloc(1_048_576));
-  // More than the guest, the daemon and the kernel hold.
-  for (let sent = 0; sent < 64; sent += 1) stream.socket.send(chunk);
-  await expect
-    .poll(() => stream.socket.bufferedAmount, { message: "the daemon reads no more" })
-    .toBeLessThan(64 * chunk.length);
-  let before = -1;
-  await expect
-    .poll(() => {
-      const isStill = stream.socket.bufferedAmount === before;
-      before = stream.socket.bufferedAmount;
-      return isStill && before > 0;
-    })
-    .toBe(true);
-  // As a SIGKILL does.
-  stream.socket.terminate();
-  const runs = async (): Promise<string> =>
-    (await api.call("POST", "/sandboxes/box/execute", { command: `test -e /proc/${pid} && echo runs` })).json
-      .stdout;
-  await expect.poll(runs).toBe("");
-});
-
 test.each([
   ["no init", { type: "start" }, "type"],
   ["an unknown field", { type: "init", command: "true", timeout: 1 }, "timeout"],

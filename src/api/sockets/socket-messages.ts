@@ -1,4 +1,6 @@
 /** Web sockets as the streams need them: messages one at a time, sends with back-pressure, dead peers noticed. */
+import type { Socket } from "node:net";
+
 import type { RawData, WebSocket } from "ws";
 
 import { InvalidArgumentError, toHeyvmError } from "../../errors/index.ts";
@@ -7,7 +9,8 @@ import { toErrorEvent } from "../problem.ts";
 /** Above this much that the client has not taken yet, the guest is not read any more. */
 const highWaterBytes = 1_048_576;
 const firstMessageTimeoutMs = 10_000;
-const heartbeatMs = 10_000;
+const keepAliveMs = 10_000;
+const lookMs = 10_000;
 
 export type SocketMessage = { text: string } | { bytes: Buffer };
 
@@ -80,26 +83,18 @@ export function createInbox(socket: WebSocket): {
 }
 
 /**
- * Ends connections whose other end is gone without a word. `isLocal`: on a unix socket the kernel knows who is gone, and
- * tells at the next write; one that is merely stopped (Ctrl-Z, a pager that waits) must not be cut off. Returns the
- * function that ends the watch.
+ * Has the kernel find out that the other end is gone, and the socket closed then. No answer is asked for: a client that
+ * is stopped (Ctrl-Z), or whose own output is blocked, gives none and must not be cut off. Returns the function that ends
+ * the watch.
  */
-export function watchHeartbeat(socket: WebSocket, { isLocal }: { isLocal: boolean }): () => void {
-  let answered = true;
-  socket.on("pong", () => {
-    answered = true;
-  });
+export function watchPeer(socket: WebSocket, connection: Socket): () => void {
+  // For a machine that vanished; a unix socket has nothing of the kind and needs none.
+  connection.setKeepAlive(true, keepAliveMs);
   const timer = setInterval(() => {
-    // A client that has output to take does not answer, because its reader is slow; if it is gone, that write fails.
-    if (socket.bufferedAmount > 0) return;
-    // A paused socket can't hear the answer, nor that its client has left: writing is all that tells.
-    if (!answered && !isLocal && !socket.isPaused) {
-      socket.terminate();
-      return;
-    }
-    answered = false;
-    socket.ping();
-  }, heartbeatMs);
+    // Who reads hears of the end, and who has something left to write does, too. Only a paused socket that is silent
+    // hears nothing until it writes. Elsewhere a ping would do harm: no keepalive is sent while it waits for its receipt.
+    if (socket.isPaused && socket.bufferedAmount === 0) socket.ping();
+  }, lookMs);
   return () => clearInterval(timer);
 }
 

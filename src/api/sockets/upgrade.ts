@@ -16,11 +16,10 @@ import { validate } from "../validate.ts";
 import { serveExec } from "./exec.ts";
 import { serveLogs } from "./logs.ts";
 import { serveShell } from "./shell.ts";
-import { watchHeartbeat } from "./socket-messages.ts";
+import { watchPeer } from "./socket-messages.ts";
 
 /** Of one message from a client. */
 const messageLimitBytes = 4 * 1_048_576;
-const keepAliveMs = 20_000;
 /** For the answer to be read. */
 const refusalGraceMs = 5000;
 const shownPathLength = 200;
@@ -56,15 +55,12 @@ export function createSocketServer(services: ApiServices, check: RequestCheck): 
         server.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off("error", ignore);
           open.add(webSocket);
-          const isLocal = request.socket.remoteAddress === undefined;
-          // Where no write is due, or its answer cannot be heard.
-          request.socket.setKeepAlive(true, keepAliveMs);
-          const stopHeartbeat = watchHeartbeat(webSocket, { isLocal });
+          const stopWatch = watchPeer(webSocket, request.socket);
           webSocket.on("error", (error) => {
             services.log.info({ request_id: requestId, reason: messageOf(error) }, "web socket broke off");
           });
           webSocket.once("close", () => {
-            stopHeartbeat();
+            stopWatch();
             open.delete(webSocket);
           });
           void serve(webSocket);
