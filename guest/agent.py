@@ -2298,10 +2298,17 @@ def read_bytes(path, limit=-1):
     """A file's content, or None when it cannot be read, or is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(fd, "rb") as file:
-            return file.read(limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     except OSError:
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def read_text(path, limit=65536):
@@ -2446,6 +2453,8 @@ class Identify(Stream):
         own, others = [], []
         for line in (read_bytes("/etc/hosts") or b"127.0.0.1\tlocalhost\n::1\tlocalhost\n").splitlines(True):
             (own if line.split()[:1] == [b"127.0.1.1"] else others).append(line)
+        if others and not others[0].endswith(b"\n"):
+            others[0] += b"\n"
         if not any(name.encode() in line.split()[1:] for line in own):
             line = "127.0.1.1\t%s%s\n" % (name, "" if labels[0] == name else " " + labels[0])
             set_content("/etc/hosts", b"".join(others[:1] + [line.encode()] + others[1:]), 0o644)
@@ -2525,6 +2534,12 @@ def mount_at(source, target, kind, flags, options):
     return ctypes.get_errno() if LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options) != 0 else 0
 
 
+def is_mounted(tag, path):
+    """By a host that was cut off before it had our answer."""
+    line = " ".join(part.decode("utf-8", "replace").replace(" ", "\\040") for part in (tag, path.rstrip(b"/")))
+    return any(mount.startswith(line + " 9p ") for mount in read_text("/proc/self/mounts", -1).splitlines())
+
+
 def mount_9p(tag, path, read_only, wait_seconds):
     shown = "mounting %s at %s" % (to_text(tag), to_text(path))
     try:
@@ -2536,7 +2551,7 @@ def mount_9p(tag, path, read_only, wait_seconds):
     deadline = time.monotonic() + wait_seconds
     while True:
         number = mount_at(tag, path, b"9p", ms_rdonly if read_only else 0, options)
-        if number == 0:
+        if number == 0 or (number == errno.EBUSY and is_mounted(tag, path)):
             return
         if number == errno.ENODEV or "\t9p\n" not in read_text("/proc/filesystems"):
             release = os.uname().release

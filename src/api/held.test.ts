@@ -52,6 +52,9 @@ test("a removal that failed is done by the daemon itself, later", async () => {
   await rm(join(api.folder, "machines", made.id, "root/lasting"));
   const all = async () => (await api.call("GET", "/sandboxes?all=true")).json;
   expect(await all()).toHaveLength(1);
+  expect((await api.call("POST", "/sandboxes/box/restart")).json).toMatchObject({
+    detail: "sandbox box is being removed",
+  });
   await expect.poll(all, { timeout: 120_000, interval: 1000 }).toEqual([]);
 });
 

@@ -19,8 +19,8 @@ export interface Listener {
 /** From the connection, or from the last answer's end, to a whole header. */
 const headersTimeoutMs = 10_000;
 const lookMs = 5000;
-/** A body that we wait for has to grow once in this time. However long it takes in all: files are large. */
-const stillBodyMs = 30_000;
+/** A body may stand still for as long as its sender likes; one whose machine vanished is found out by the kernel. */
+const keepAliveMs = 10_000;
 /** With a client each, or a web socket. */
 const mostConnections = { tcp: 256, local: 4096 } as const;
 
@@ -48,10 +48,15 @@ export function createListener(
     overrideGlobalObjects: false,
   });
   const server = createServer(
-    { headersTimeout: headersTimeoutMs, requestTimeout: 0, connectionsCheckingInterval: lookMs },
+    {
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: 0,
+      connectionsCheckingInterval: lookMs,
+      keepAlive: true,
+      keepAliveInitialDelay: keepAliveMs,
+    },
     (request, response) => {
       onRequest(request, response);
-      watchBody(request);
       try {
         if (check(request) === "known") void handle(request, response);
         else tellStranger(response);
@@ -96,26 +101,10 @@ export async function closeListener({ server, sockets }: Listener, graceMs: numb
   clearTimeout(timer);
 }
 
-/** Ends a request whose body stands still although somebody waits for it. */
-function watchBody(request: IncomingMessage): void {
-  let seenBytes = 0;
-  const timer = setInterval(() => {
-    if (request.complete) {
-      clearInterval(timer);
-      return;
-    }
-    const { bytesRead } = request.socket;
-    // Of what it sends we take no more than the guest does.
-    const isWaitedFor = request.readableLength < request.readableHighWaterMark;
-    if (bytesRead === seenBytes && isWaitedFor) request.destroy();
-    seenBytes = bytesRead;
-  }, stillBodyMs);
-  request.once("close", () => clearInterval(timer));
-}
-
 /** Of `GET /health` without the token: no more than that somebody is here. */
 function tellStranger(response: ServerResponse): void {
-  response.writeHead(200, { "content-type": "application/json" });
+  // It gets no connection to hold.
+  response.writeHead(200, { "content-type": "application/json", connection: "close" });
   response.end(JSON.stringify({ status: "ok" }));
 }
 

@@ -67,6 +67,26 @@ test("the next daemon begins it again if the guest has rebooted meanwhile, and o
   await expect.poll(async () => await run(third, "cat /root/begun")).toBe("begun\nbegun\nbegun\n");
 });
 
+test("a set-up that was cut off does not begin a start command twice", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const { json } = await first.call("POST", "/sandboxes", {
+    name: "box",
+    start_command: "echo begun >> /root/begun; exec sleep 9999",
+  });
+  await expect.poll(async () => await run(first, "cat /root/begun")).toBe("begun\n");
+  await first.kill("SIGKILL");
+  const path = join(folder, "sandboxes", json.id, "record.json");
+  const record = JSON.parse(await readFile(path, "utf8"));
+  await writeFile(path, JSON.stringify({ ...record, setUp: { ...record.setUp, bootId: "an earlier one" } }));
+  const second = await start(folder);
+  await run(second, "true");
+  // Written when the set-up has come to its end.
+  const stored = async () => JSON.parse(await readFile(path, "utf8")).setUp.bootId;
+  await expect.poll(stored).toBe(record.setUp.bootId);
+  expect(await run(second, "cat /root/begun")).toBe("begun\n");
+});
+
 test("without its mounts the start command does not begin, until a restart", async () => {
   const folder = await testFolder();
   const first = await start(folder);

@@ -30,7 +30,8 @@ export async function openLockFile(path: string): Promise<FileHandle> {
     if ((await file.stat()).isFile()) return file;
     await file.close();
   } catch (error) {
-    if (errnoOf(error) === "ENOSPC") throw new DiskFullError("making a lock", path, error);
+    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? ""))
+      throw new DiskFullError("making a lock", path, error);
     if (errnoOf(error) !== "ELOOP") throw error;
   }
   throw new LockUnusableError(path, "it is no file", {

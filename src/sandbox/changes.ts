@@ -12,9 +12,9 @@ export async function change(
   sandbox: LiveSandbox,
   fields: Partial<SandboxRecord>,
 ): Promise<void> {
-  const record = { ...sandbox.record, ...fields };
-  await context.records.save(record);
-  sandbox.record = record;
+  await context.records.save({ ...sandbox.record, ...fields });
+  // Of what changed meanwhile nothing is taken back.
+  sandbox.record = { ...sandbox.record, ...fields };
 }
 
 /**

@@ -5,12 +5,16 @@
  * this long.
  */
 const longestTimerMs = 30_000;
+/** For what kept a sandbox from being removed to pass: libvirt is away, most likely. */
+const retryMs = 60_000;
 
 export interface Deadlines {
   /** Calls `onExpired` at the moment, at once when it has passed. Replaces the sandbox's earlier deadline. */
   arm(id: string, atMs: number): void;
+  /** Has a removal that failed tried again in a minute. No daemon stays for that: the next one tries, too. */
+  armRetry(id: string): void;
   disarm(id: string): void;
-  /** Whether any deadline is still to come. */
+  /** How many sandboxes' moments are still to come. */
   readonly pending: number;
   /** No deadline is armed any more, either. */
   close(): void;
@@ -18,10 +22,12 @@ export interface Deadlines {
 
 export function createDeadlines(onExpired: (id: string) => void): Deadlines {
   const timers = new Map<string, NodeJS.Timeout>();
+  const retries = new Set<string>();
   let closed = false;
   const disarm = (id: string): void => {
     clearTimeout(timers.get(id));
     timers.delete(id);
+    retries.delete(id);
   };
   const arm = (id: string, atMs: number): void => {
     disarm(id);
@@ -29,9 +35,11 @@ export function createDeadlines(onExpired: (id: string) => void): Deadlines {
     if (closed) return;
     const look = (): void => {
       if (Date.now() < atMs) {
+        const isRetry = retries.has(id);
         arm(id, atMs);
+        if (isRetry) retries.add(id);
       } else {
-        timers.delete(id);
+        disarm(id);
         onExpired(id);
       }
     };
@@ -40,9 +48,13 @@ export function createDeadlines(onExpired: (id: string) => void): Deadlines {
   };
   return {
     arm,
+    armRetry(id) {
+      arm(id, Date.now() + retryMs);
+      if (timers.has(id)) retries.add(id);
+    },
     disarm,
     get pending() {
-      return timers.size;
+      return timers.size - retries.size;
     },
     close() {
       closed = true;

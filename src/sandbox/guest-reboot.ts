@@ -5,10 +5,10 @@
 import type { AgentSession } from "../agent/types.ts";
 import type { GuestMount } from "../backends/backend.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
-import { change } from "./changes.ts";
+import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain } from "./guest-identity.ts";
-import { beginStartCommand, equipGuest } from "./guest-setup.ts";
+import { beginStartCommand, equipGuest, isStartCommandUp } from "./guest-setup.ts";
 import type { GuestSetUp } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { waitForNetwork } from "./wait-for-network.ts";
@@ -89,7 +89,10 @@ export async function setUpAfterReboot(
   // Without its mounts it would write below them.
   if (await attempt("its mounts could not be restored: its start command was not begun", equip)) {
     if (spec.network) await attempt("it has no route yet", () => waitForNetwork(agent, signal));
-    await attempt("its start command could not be begun", () => beginStartCommand(agent, spec, signal));
+    await attempt("its start command could not be begun", async () => {
+      // A session that ended on the way may have come as far as that.
+      if (!(await isStartCommandUp(agent, spec, signal))) await beginStartCommand(agent, spec, signal);
+    });
   }
   context.log.info({ id, refused }, "the guest was set up again after its reboot");
   // At once in memory; the lock may be held by who waits for this session.
@@ -116,7 +119,7 @@ async function writeDown(
     await sandbox.lock.run("writing down the guest's reboot", async () => {
       if (context.registry.find(id) !== sandbox || sandbox.record.removing) return;
       const warnings = [...withoutRebootWarnings(sandbox.record.warnings), ...refused];
-      await change(context, sandbox, { warnings });
+      await note(context, sandbox, { warnings });
     });
   } catch (error) {
     context.log.warn({ id, reason: messageOf(error) }, "the guest's reboot could not be written down");

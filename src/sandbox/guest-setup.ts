@@ -129,6 +129,19 @@ export async function beginStartCommand(
   await agent.exec({ argv: [shell, "-c", startCommand], cwd: workingDirectory, env, detached }, { signal });
 }
 
+/** Whether this guest runs it. The agent tells the first 256 characters of each argument. */
+export async function isStartCommandUp(
+  agent: AgentSession,
+  { startCommand = "" }: SandboxSpec,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const commands = await agent.commands({ signal });
+  return commands.some(
+    ({ detached, argv: [program, , script = ""] }) =>
+      detached && program === shell && script !== "" && startCommand.startsWith(script),
+  );
+}
+
 async function runHook(
   agent: AgentSession,
   { record: { spec } }: LiveSandbox,

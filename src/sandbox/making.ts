@@ -150,5 +150,6 @@ export async function undo(
     sandbox.warm = false;
     const errorMessage = `its create failed and what was made could not be removed: ${reason}`;
     await note(context, sandbox, { status: "failed", removing: true, errorMessage });
+    context.deadlines.armRetry(id);
   }
 }

@@ -4,6 +4,7 @@ import { asPausable } from "./backend-registry.ts";
 import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
+import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 
@@ -44,6 +45,7 @@ export async function resumeSandbox(
   await sandbox.lock.run(
     "resuming the sandbox",
     async () => {
+      refuseRemoved(context, sandbox);
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "resume")) return;
       const backend = await pausableBackend(context, sandbox);
       await backend.resume(sandbox.record.id, signal);

@@ -55,7 +55,12 @@ async function endCutOffStart(
   const { id } = sandbox.record;
   context.log.info({ id }, "stopping a machine whose start was cut off");
   await backend.stop(id, AbortSignal.timeout(stopTimeoutMs));
-  await note(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
+  await note(context, sandbox, {
+    status: "stopped",
+    starting: undefined,
+    startedAtMs: null,
+    errorMessage: undefined,
+  });
 }
 
 function addLoaded(context: SandboxContext, record: SandboxRecord, damaged: boolean): LiveSandbox {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { syncFolder, writeFileAtomic } from "../config/atomic-file.ts";
 import { sandboxPaths, type StatePaths } from "../config/paths.ts";
-import { messageOf } from "../errors/index.ts";
+import { DiskFullError, errnoOf, messageOf } from "../errors/index.ts";
 import { isSandboxId } from "./ids.ts";
 import { type SandboxRecord, recordSchema, recordVersion } from "./record.ts";
 
@@ -32,10 +32,10 @@ export function createRecordStore(state: StatePaths): RecordStore {
       return await Promise.all(names.filter(isSandboxId).map(async (id) => await read(state, id)));
     },
     async create(record) {
-      await mkdir(state.sandboxes, { recursive: true, mode: 0o700 });
       const folder = sandboxPaths(state, record.id).folder;
       const made = `${folder}${newSuffix}`;
-      await mkdir(made, { mode: 0o700 });
+      await makeFolder(state.sandboxes, { recursive: true });
+      await makeFolder(made, { recursive: false });
       await writeFileAtomic(sandboxPaths(state, record.id + newSuffix).record, contentOf(record))
         .then(async () => await rename(made, folder))
         .catch(async (error: unknown) => await removeAndThrow(made, error));
@@ -55,6 +55,15 @@ export function sandboxOfNewFolder(name: string): string | undefined {
 
 /** A folder gets its own name when its record is in it: one without a record has lost it. */
 const newSuffix = ".new";
+
+async function makeFolder(folder: string, options: { recursive: boolean }): Promise<void> {
+  try {
+    await mkdir(folder, { ...options, mode: 0o700 });
+  } catch (error) {
+    const isFull = ["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "");
+    throw isFull ? new DiskFullError("making a sandbox's folder", folder, error) : error;
+  }
+}
 
 async function removeAndThrow(folder: string, error: unknown): Promise<never> {
   await rm(folder, { recursive: true, force: true });

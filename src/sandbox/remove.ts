@@ -13,9 +13,6 @@ export class SandboxRemovedError extends HeyvmError {
   }
 }
 
-/** For what kept it from being removed to pass: libvirt is away, most likely. */
-export const removalRetryMs = 60_000;
-
 /**
  * Idempotent. A create that is under way is ended first. Once begun, a removal is finished: when it fails or nobody waits for
  * it any more, it is tried again later, if need be by the next daemon.
@@ -41,7 +38,7 @@ export async function removeSandbox(
         await destroyMachine(context, sandbox, signal);
         await context.records.remove(id);
       } catch (error) {
-        context.deadlines.arm(id, Date.now() + removalRetryMs);
+        context.deadlines.armRetry(id);
         throw error;
       }
       context.registry.delete(id);
@@ -49,6 +46,12 @@ export async function removeSandbox(
     },
     signal,
   );
+}
+
+/** What begins in a sandbox has no end when that is about to go. The caller holds the lock. */
+export function refuseRemoved(context: SandboxContext, sandbox: LiveSandbox): void {
+  const { record } = sandbox;
+  if (record.removing || context.registry.find(record.id) !== sandbox) throw new SandboxRemovedError(record);
 }
 
 /** Nobody knows which backend a sandbox with a damaged record had, so all are asked. */

@@ -14,7 +14,7 @@ import { isHeld, MachineEndedError } from "./machine.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry } from "./registry.ts";
-import { removalRetryMs, removeSandbox } from "./remove.ts";
+import { removeSandbox } from "./remove.ts";
 import { lookAtWarmMachine, makeWarmMachine, removeWarmMachine, type WarmMachine } from "./warm-machine.ts";
 import { createWarmPool } from "./warm-pool.ts";
 
@@ -84,8 +84,10 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
       registry
         .list()
         .some(
-          ({ record, ports }) =>
-            record.status === "provisioning" || (ports !== undefined && record.spec.openPorts.length > 0),
+          ({ record, ports, reboots }) =>
+            reboots > 0 ||
+            record.status === "provisioning" ||
+            (ports !== undefined && record.spec.openPorts.length > 0),
         ),
     abortWork: () => shutdown.abort(),
     async close() {
@@ -112,7 +114,7 @@ async function expire(context: SandboxContext, id: string): Promise<void> {
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "could not be removed; tried again later");
     // Also when its lock could not be had.
-    context.deadlines.arm(id, Date.now() + removalRetryMs);
+    context.deadlines.armRetry(id);
   }
 }
 

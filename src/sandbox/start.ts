@@ -6,6 +6,7 @@ import { setUpGuest } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { inStep, type Progress } from "./progress.ts";
+import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 import { messageOf } from "../errors/index.ts";
@@ -22,6 +23,7 @@ export async function startSandbox(
   await sandbox.lock.run(
     "starting the sandbox",
     async () => {
+      refuseRemoved(context, sandbox);
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "start")) return;
       await startMachine(context, sandbox, whole);
     },

@@ -5,6 +5,7 @@ import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { checkMountsAgain } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
+import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { startMachine } from "./start.ts";
 import { needsTransition } from "./states.ts";
@@ -58,6 +59,7 @@ export async function restartSandbox(
   await sandbox.lock.run(
     "restarting the sandbox",
     async () => {
+      refuseRemoved(context, sandbox);
       needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
         // One that another one's guest keeps from starting again had better go on.

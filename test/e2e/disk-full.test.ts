@@ -54,7 +54,7 @@ test("a sandbox whose host's disk is full is held with that reason, and goes on 
     "heyvm resume",
   );
   const state = async () => JSON.parse(await succeed(host, "get", "box", "--format", "json"));
-  expect(await state()).toMatchObject({
+  await expect.poll(state).toMatchObject({
     status: "paused",
     error_message: expect.stringContaining("no space is left"),
   });
