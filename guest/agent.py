@@ -71,6 +71,7 @@ RECEIVE_BUFFER = 512 * 1024
 KILL_GRACE_SECONDS = 2.0
 QUIET_SECONDS = 0.2  # after a command's end: how long its outputs, held open by others, must be silent
 QUIET_LIMIT_SECONDS = 1.0
+MAX_MESSAGE = 4096  # characters of an error; as JSON, each takes at most twelve bytes of the payload
 MASK32 = 0xFFFFFFFF
 
 
@@ -210,8 +211,8 @@ class Loop:
         signal.set_wakeup_fd(self.wake_in)
 
     def watch(self, fd, events, handler):
-        self.handlers[fd] = handler
         self.epoll.register(fd, events)
+        self.handlers[fd] = handler
 
     def unwatch(self, fd):
         if self.handlers.pop(fd, None) is not None:
@@ -890,7 +891,7 @@ class Agent:
                 raise AgentError("unsupported", "this agent (%s) has no operation %s" % (AGENT_VERSION, operation))
             stream.start(params)
         except Exception as error:  # also a mistake of ours: this operation fails, the others go on
-            stream.fail(failure_of(error, operation))
+            stream.break_off(error)
 
     # Children and slow calls
 
@@ -1012,8 +1013,8 @@ class Stream:
         self.finish()
 
     def fail(self, error):
-        content = {"code": error.code, "message": str(error), "details": error.details}
-        self.send(ERROR, 0, to_json(content)[:MAX_PAYLOAD])
+        content = {"code": error.code, "message": str(error)[:MAX_MESSAGE], "details": error.details}
+        self.send(ERROR, 0, to_json(content))
         self.finish()
 
     def finish(self):
@@ -1068,8 +1069,12 @@ class OutputPump:
         self.starving = False
         self.owed = 0  # bytes that were in the pipe when the command ended: they are delivered in any case
         self.last_read = 0.0
-        os.set_blocking(fd, False)
-        self.update()
+        try:
+            os.set_blocking(fd, False)
+            self.update()
+        except OSError:
+            os.close(fd)  # the descriptor is ours, also when it cannot be watched
+            raise
 
     def update(self):
         """Watches the descriptor if, and only if, its data could be sent."""
@@ -1200,10 +1205,12 @@ class Sinks:
     would kill the process at its next line."""
 
     LIMIT = 128
+    PAUSE_SECONDS = 0.05
 
     def __init__(self, loop):
         self.loop = loop
         self.fds = deque()
+        self.pauses = {}  # descriptor -> timer after which it is read again
 
     def adopt(self, fd):
         self.fds.append(fd)
@@ -1212,8 +1219,11 @@ class Sinks:
         self.watch(fd)
 
     def watch(self, fd):
-        if fd in self.fds:
+        self.pauses.pop(fd, None)
+        try:
             self.loop.watch(fd, select.EPOLLIN, lambda _events: self.readable(fd))
+        except OSError:
+            self.drop(fd)  # the kernel watches no more of them
 
     def readable(self, fd):
         try:
@@ -1226,10 +1236,11 @@ class Sinks:
             self.drop(fd)
             return
         self.loop.unwatch(fd)
-        self.loop.after(0.05, lambda: self.watch(fd))
+        self.pauses[fd] = self.loop.after(self.PAUSE_SECONDS, lambda: self.watch(fd))
 
     def drop(self, fd):
         self.fds.remove(fd)
+        self.loop.cancel(self.pauses.pop(fd, None))  # the number may be another output's by then
         self.loop.unwatch(fd)
         os.close(fd)
 
@@ -1443,6 +1454,7 @@ class Exec(Stream):
 
     name = "exec"
     inputs = (0,)
+    pid = 0
 
     def start(self, params):
         argv = param(params, "argv", list, [])
@@ -1450,7 +1462,7 @@ class Exec(Stream):
             raise AgentError("invalid", "argv must be a list of strings, the first of them the program")
         self.argv = argv
         self.started_at = time.time()
-        self.pid = 0
+        self.ours = []  # our ends of the command's descriptors, as long as nothing has taken them
         self.pumps = []
         self.writer = None
         self.master = -1
@@ -1470,14 +1482,14 @@ class Exec(Stream):
         cwd = path_param(params, "cwd") if params.get("cwd") is not None else to_bytes(account.home)
         if params.get("cwd") is None and not os.path.isdir(cwd):
             cwd = b"/"
-        ours, theirs = [], []
+        theirs = []
         try:
             if terminal is not None:
-                self.open_terminal(terminal, ours, theirs)
+                self.open_terminal(terminal, theirs)
             elif files is not None:
                 self.open_files(files, theirs)
             else:
-                self.open_pipes(param(params, "stdin", bool, True), ours, theirs)
+                self.open_pipes(param(params, "stdin", bool, True), theirs)
             switching = user is not None and account.uid != os.getuid()
             try:
                 if not switching:
@@ -1497,9 +1509,7 @@ class Exec(Stream):
             finally:
                 os.chdir("/")  # no mount is to be busy because of us
         except BaseException:
-            for fd in ours:
-                os.close(fd)
-            self.master = -1
+            self.release()
             raise
         finally:
             for fd in set(theirs):
@@ -1507,13 +1517,13 @@ class Exec(Stream):
         self.agent.children[self.pid] = self
         self.agent.commands[self.pid] = self
         self.opened({"pid": self.pid})
-        self.connect(ours, terminal is not None)
+        self.connect(terminal is not None)
         if timeout_ms is not None:
             self.timeout_timer = self.agent.loop.after(timeout_ms / 1000.0, self.time_out)
 
-    def open_terminal(self, size, ours, theirs):
+    def open_terminal(self, size, theirs):
         self.master, slave = os.openpty()
-        ours.append(self.master)
+        self.ours.append(self.master)
         theirs.extend((slave, slave, slave))
         self.resize(size)
 
@@ -1531,31 +1541,30 @@ class Exec(Stream):
             except OSError as error:
                 raise system_error(error, what)
             if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
-                raise AgentError("invalid", "%s: is no file but a %s" % (what, file_type(mode)))
+                raise AgentError("invalid", "%s: is no file but %s" % (what, kind_of_file(mode)))
 
-    def open_pipes(self, stdin, ours, theirs):
+    def open_pipes(self, stdin, theirs):
         if stdin:
             child, mine = os.pipe()
-            ours.append(mine)
+            self.ours.append(mine)
             theirs.append(child)
         else:
             theirs.append(os.open(os.devnull, os.O_RDONLY))
         for _ in (1, 2):
             mine, child = os.pipe()
-            ours.append(mine)
+            self.ours.append(mine)
             theirs.append(child)
 
-    def connect(self, ours, terminal):
+    def connect(self, terminal):
         """Ties our ends of the command's descriptors to the channels."""
         if self.detached:
             return
         if terminal:
             self.writer = InputWriter(self, os.dup(self.master), self.input_written)
-            self.pumps = [OutputPump(self, self.master, 1, self.output_ended)]
-            return
-        if len(ours) == 3:
-            self.writer = InputWriter(self, ours[0], self.input_written)
-        self.pumps = [OutputPump(self, ours[channel - 3], channel, self.output_ended) for channel in (1, 2)]
+        elif len(self.ours) == 3:
+            self.writer = InputWriter(self, self.ours.pop(0), self.input_written)
+        for channel in (1,) if terminal else (1, 2):
+            self.pumps.append(OutputPump(self, self.ours.pop(0), channel, self.output_ended))
 
     # Input and output
 
@@ -1705,6 +1714,9 @@ class Exec(Stream):
             pump.close()
         if self.writer is not None:
             self.writer.close()
+        while self.ours:
+            os.close(self.ours.pop())
+        self.master = -1
 
 
 def waiting_bytes(fd):
@@ -1718,21 +1730,34 @@ def waiting_bytes(fd):
 
 class ListCommands(Stream):
     name = "commands"
+    LIMIT = 256
 
     def start(self, params):
+        commands = list(self.agent.commands.values())[: self.LIMIT]
+        room = MAX_PAYLOAD // max(1, len(commands)) - 100  # what is beside the arguments takes less than that
         self.result(
             {
                 "commands": [
                     {
                         "pid": command.pid,
-                        "argv": [part[:256] for part in command.argv[:32]],
+                        "argv": cut_arguments(command.argv, room),
                         "started_ms": int(command.started_at * 1000),
                         "detached": command.detached,
                     }
-                    for command in list(self.agent.commands.values())[:256]
+                    for command in commands
                 ]
             }
         )
+
+
+def cut_arguments(argv, room):
+    """The first arguments and their beginnings, as many as fit into so many bytes of JSON."""
+    count, length = 32, 256
+    while True:
+        kept = [part[:length] for part in argv[:count]]
+        if length == 1 or len(to_json(kept)) <= room:
+            return kept
+        count, length = max(1, count // 2), length // 2
 
 
 class SignalCommand(Stream):
@@ -1779,6 +1804,20 @@ def file_type(mode):
         if test(mode):
             return name
     return "other"
+
+
+def kind_of_file(mode):
+    """In words, with the article."""
+    for test, kind in (
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return kind
+    return "a device"
 
 
 # Some file systems keep later times than the host's dates can be: ECMA-262, "Time Values and Time Range".
@@ -1951,7 +1990,7 @@ class WriteFile(Stream):
                 before = None
             if before is not None and not stat.S_ISREG(before.st_mode):
                 code = "is_a_directory" if stat.S_ISDIR(before.st_mode) else "invalid"
-                raise AgentError(code, "%s: is no regular file but a %s" % (self.name, file_type(before.st_mode)))
+                raise AgentError(code, "%s: is no regular file but %s" % (self.name, kind_of_file(before.st_mode)))
             temporary = os.path.join(folder, b".heyvm-" + binascii.hexlify(os.urandom(8)))
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self.fd = os.open(temporary, flags, 0o600)
@@ -2328,7 +2367,11 @@ def read_os_release():
 def replace_file(path, data, mode):
     """Writes a small file of the system at once or not at all."""
     temporary = path + ".heyvm-new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        os.unlink(temporary)  # left by one that was cut off, or a FIFO that would hold us up
+    except FileNotFoundError:
+        pass
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         try:
             os.fchmod(fd, mode)

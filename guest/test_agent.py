@@ -148,5 +148,117 @@ class Texts(unittest.TestCase):
         self.assertEqual((error.code, error.details), ("no_space", {"errno": "ENOSPC"}))
 
 
+class Descriptors(unittest.TestCase):
+    """What the agent holds open, when the system gives it no more or a number again."""
+
+    def setUp(self):
+        self.agent = agent.Agent()
+        self.answers = []
+        self.agent.link.send = lambda kind, channel, number, payload: self.answers.append((kind, payload))
+        self.pump_class = agent.OutputPump
+
+    def tearDown(self):
+        agent.OutputPump = self.pump_class
+
+    def turn(self):
+        """A turn of the loop, of at most a tenth of a second."""
+        self.agent.loop.after(0.1, lambda: setattr(self.agent.loop, "running", False))
+        self.agent.loop.after_turn = lambda: None
+        self.agent.loop.on_signal = lambda: None
+        self.agent.loop.running = True
+        self.agent.loop.run()
+
+    def test_a_command_whose_outputs_cannot_be_read_is_ended_and_nothing_is_left_open(self):
+        class NoPump(self.pump_class):
+            def __init__(self, stream, fd, channel, on_end):
+                if channel == 2:
+                    os.close(fd)
+                    raise OSError(errno.EMFILE, "Too many open files")
+                super().__init__(stream, fd, channel, on_end)
+
+        agent.OutputPump = NoPump
+        self.agent.boot_id = ""
+        before = set(os.listdir("/proc/self/fd"))
+        self.agent.open(1, agent.to_json({"op": "exec", "argv": ["sleep", "1000"], "cwd": "/"}))
+        kinds = [kind for kind, _payload in self.answers]
+        self.assertEqual(kinds, [agent.OPENED, agent.ERROR])
+        self.assertIn(b"EMFILE", self.answers[1][1])
+        pid = agent.from_json(self.answers[0][1])["pid"]
+        _pid, status = os.waitpid(pid, 0)
+        self.assertEqual(os.WTERMSIG(status), agent.signal.SIGTERM)
+        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+
+    def output(self, number):
+        """A pipe whose end for reading has this number; the answer is its other end."""
+        out, into = os.pipe()
+        os.dup2(out, number)
+        os.close(out)
+        return into
+
+    def test_an_output_that_was_dropped_is_not_taken_for_a_later_one_with_its_number(self):
+        sinks, number = self.agent.sinks, 200
+        first = self.output(number)
+        os.write(first, b"x")
+        sinks.adopt(number)
+        sinks.readable(number)  # which pauses now
+        os.close(first)
+        sinks.drop(number)
+        second = self.output(number)
+        sinks.adopt(number)
+        self.turn()  # in which the pause would have ended
+        os.close(second)
+        sinks.drop(number)
+
+
+class SystemFiles(unittest.TestCase):
+    def test_what_lies_where_a_new_content_is_written_first_holds_nothing_up(self):
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "hosts")
+            elsewhere = os.path.join(folder, "elsewhere")
+            agent.write_all(os.open(elsewhere, os.O_WRONLY | os.O_CREAT), b"kept")
+            for leave in (os.mkfifo, lambda place: os.symlink(elsewhere, place), lambda place: os.link(elsewhere, place)):
+                leave(path + ".heyvm-new")
+                agent.replace_file(path, b"new", 0o644)
+                self.assertEqual(agent.read_bytes(path), b"new")
+                self.assertEqual(agent.read_bytes(elsewhere), b"kept")
+            self.assertEqual(sorted(os.listdir(folder)), ["elsewhere", "hosts"])
+
+
+class Answers(unittest.TestCase):
+    def test_a_list_of_commands_fits_into_one_answer(self):
+        class Command:
+            pid = 2 ** 22
+            argv = ["\U0001f600" * 1000] * 1000
+            started_at = 1e10
+            detached = False
+
+        for count in (1, 10, 256, 1000):
+            sent = []
+
+            class Agent:
+                commands = dict(enumerate([Command] * count))
+
+            listing = agent.ListCommands(Agent, 1)
+            listing.result = sent.append
+            listing.start({})
+            self.assertLessEqual(len(agent.to_json(sent[0])), agent.MAX_PAYLOAD)
+            self.assertEqual(len(sent[0]["commands"]), min(count, 256))
+
+    def test_an_error_fits_into_one_answer_whatever_it_speaks_of(self):
+        sent = []
+
+        class Agent:
+            class link:
+                send = staticmethod(lambda kind, channel, number, payload: sent.append(payload))
+
+            streams = {}
+
+        agent.Stream(Agent, 1).fail(agent.AgentError("invalid", "\U0001f600" * 100000))
+        self.assertLessEqual(len(sent[0]), agent.MAX_PAYLOAD)
+        self.assertEqual(agent.from_json(sent[0])["code"], "invalid")
+
+
 if __name__ == "__main__":
     unittest.main()

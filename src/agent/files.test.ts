@@ -145,6 +145,7 @@ for level in range(3000):
     ["invalid", "relative/path"],
     ["not_a_directory", "/etc/passwd/x"],
     ["invalid", "/with\0nul"],
+    ["invalid", `/${"x".repeat(100_000)}`],
   ])("that cannot be read say %s", async (reason, path) => {
     await using agent = startLocalAgent();
     await using session = await agent.connect();

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { link, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
-import { DiskFullError, errnoOf } from "../errors/index.ts";
+import { DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 
 /**
  * Replaces a file so that after a crash at any moment it has either its old content or all of the new. Mode 0600.
@@ -50,7 +50,7 @@ async function placeAtomic(
     await syncFolder(dirname(path));
   } catch (error) {
     await rm(beside, { force: true });
-    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "")) throw new DiskFullError(what, path, error);
+    if (isDiskFull(error)) throw new DiskFullError(what, path, error);
     throw error;
   }
 }

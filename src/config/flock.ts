@@ -8,7 +8,7 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { delimiter } from "node:path";
 import { text } from "node:stream/consumers";
 
-import { DiskFullError, errnoOf, HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
+import { DiskFullError, errnoOf, HeyvmError, isDiskFull, messageOf, shellQuoted } from "../errors/index.ts";
 
 /** The lock's file cannot be locked: it is a link, or on a file system without locks, or flock(1) is missing. */
 export class LockUnusableError extends HeyvmError {
@@ -30,8 +30,7 @@ export async function openLockFile(path: string): Promise<FileHandle> {
     if ((await file.stat()).isFile()) return file;
     await file.close();
   } catch (error) {
-    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? ""))
-      throw new DiskFullError("making a lock", path, error);
+    if (isDiskFull(error)) throw new DiskFullError("making a lock", path, error);
     if (errnoOf(error) !== "ELOOP") throw error;
   }
   throw new LockUnusableError(path, "it is no file", {

@@ -1,7 +1,7 @@
 /** The folder that everything of a daemon is in. */
 import { access, constants, mkdir } from "node:fs/promises";
 
-import { DiskFullError, errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
+import { DiskFullError, HeyvmError, isDiskFull, messageOf } from "../errors/index.ts";
 
 /** It cannot be made or used. */
 export class StateFolderError extends HeyvmError {
@@ -20,9 +20,7 @@ export async function ensureStateFolder(path: string): Promise<void> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "")) {
-      throw new DiskFullError("making the state folder", path, error);
-    }
+    if (isDiskFull(error)) throw new DiskFullError("making the state folder", path, error);
     throw new StateFolderError(path, error);
   }
 }

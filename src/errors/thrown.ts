@@ -4,6 +4,12 @@ export function errnoOf(thrown: unknown): string | undefined {
   return typeof thrown.code === "string" ? thrown.code : undefined;
 }
 
+/** Whether it was thrown because a disk, or the user's share of it, is full. */
+export function isDiskFull(thrown: unknown): boolean {
+  const errno = errnoOf(thrown);
+  return errno === "ENOSPC" || errno === "EDQUOT";
+}
+
 /** What was thrown, in words. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -2,7 +2,7 @@
 import { mkdir } from "node:fs/promises";
 
 import { lockForProcess } from "../config/process-lock.ts";
-import { DiskFullError, errnoOf } from "../errors/index.ts";
+import { DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { type Checksum, formatChecksum } from "./checksum.ts";
 import { download } from "./download.ts";
 import type { DownloadSubject } from "./download-errors.ts";
@@ -170,8 +170,8 @@ function progressOfOther(state: unknown): Partial<ImageProgress> {
 }
 
 function folderError(error: unknown, folder: string): unknown {
+  if (isDiskFull(error)) return new DiskFullError("storing an image", folder, error);
   const code = errnoOf(error);
-  if (code === "ENOSPC" || code === "EDQUOT") return new DiskFullError("storing an image", folder, error);
   const isFolders =
     code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST";
   return isFolders ? new ImageFolderError(folder, error) : error;

@@ -9,7 +9,7 @@ import { type FileHandle, open, readFile, rm } from "node:fs/promises";
 import { z } from "zod";
 
 import { writeFileAtomic } from "../config/atomic-file.ts";
-import { DiskFullError, errnoOf } from "../errors/index.ts";
+import { DiskFullError, isDiskFull } from "../errors/index.ts";
 import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
 import { readAt } from "./read-at.ts";
 
@@ -142,9 +142,7 @@ async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "")) {
-      throw new DiskFullError("downloading an image", path, error);
-    }
+    if (isDiskFull(error)) throw new DiskFullError("downloading an image", path, error);
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { syncFolder, writeFileAtomic } from "../config/atomic-file.ts";
 import { sandboxPaths, type StatePaths } from "../config/paths.ts";
-import { DiskFullError, errnoOf, messageOf } from "../errors/index.ts";
+import { DiskFullError, isDiskFull, messageOf } from "../errors/index.ts";
 import { isSandboxId } from "./ids.ts";
 import { type SandboxRecord, recordSchema, recordVersion } from "./record.ts";
 
@@ -60,8 +60,7 @@ async function makeFolder(folder: string, options: { recursive: boolean }): Prom
   try {
     await mkdir(folder, { ...options, mode: 0o700 });
   } catch (error) {
-    const isFull = ["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "");
-    throw isFull ? new DiskFullError("making a sandbox's folder", folder, error) : error;
+    throw isDiskFull(error) ? new DiskFullError("making a sandbox's folder", folder, error) : error;
   }
 }
 

@@ -1,5 +1,5 @@
 import { HeyvmError } from "../../errors/index.ts";
-import { errnoOf, messageOf } from "../../errors/thrown.ts";
+import { errnoOf, isDiskFull, messageOf } from "../../errors/thrown.ts";
 
 /** A path on this machine that can't be read or written. */
 export class LocalPathError extends HeyvmError {
@@ -8,7 +8,7 @@ export class LocalPathError extends HeyvmError {
     const code =
       errno === "ENOENT"
         ? "path_not_found"
-        : errno === "ENOSPC"
+        : isDiskFull(cause)
           ? "disk_full"
           : errno === "EACCES" || errno === "EPERM"
             ? "permission_denied"
