@@ -3,8 +3,15 @@ import type { Architecture, Image } from "../../images/image.ts";
 import type { Accelerator } from "./domain-xml.ts";
 import { QemuMissingError } from "./errors.ts";
 import type { LibvirtHost } from "./host.ts";
-import { checkKvm, hostArchitecture, type KvmVerdict, rememberedVerdict } from "./kvm-check.ts";
+import { checkKvm, hostArchitecture } from "./kvm-check.ts";
 import { tryKvm } from "./kvm-trial.ts";
+import {
+  type KvmVerdict,
+  rememberedVerdict,
+  verdictFile,
+  verdictInMemory,
+  type VerdictMemory,
+} from "./kvm-verdict.ts";
 
 export interface Acceleration {
   accelerator: Accelerator;
@@ -31,36 +38,46 @@ export async function chooseAcceleration(
   if (offered.length === 0) throw new QemuMissingError(architecture);
   const offersKvm = offered.includes("kvm");
   const notOffered = slow(`libvirt at ${host.uri} offers no KVM`);
-  if (!host.isLocal) return offersKvm ? byVerdict(await tryOnce(host, owner, architecture)) : notOffered;
+  if (!host.isLocal)
+    return offersKvm ? byVerdict(await tryOnce(host, owner, architecture, signal)) : notOffered;
   if (architecture !== hostArchitecture()) return slow(`this host is not ${architecture}`);
   const own = await checkKvm({ cachePath: kvmVerdictPath }, signal);
   // What is closed to us may be open to QEMU's user.
   const mayWorkForQemu = own.problem === "permission" && qemuAccount !== undefined;
   if (!own.usable && !mayWorkForQemu) return byVerdict(own);
   if (!offersKvm) return notOffered;
-  return byVerdict(own.usable ? own : await tryOnce(host, owner, architecture, `${kvmVerdictPath}.libvirt`));
+  return byVerdict(
+    own.usable ? own : await tryOnce(host, owner, architecture, signal, `${kvmVerdictPath}.libvirt`),
+  );
 }
 
 /** Longer than a guest that hangs is given. Shared by all who wait, so no one's signal ends it. */
 const trialTimeoutMs = 60_000;
-/** Of each host, for as long as this process lives. */
+/** Those under way, by host. */
 const trials = new WeakMap<LibvirtHost, Promise<KvmVerdict>>();
+const verdicts = new WeakMap<LibvirtHost, VerdictMemory>();
 
-/** The verdict of `tryKvm`, remembered in a file, too, where the host is this one. */
+/** The verdict of `tryKvm`, remembered in a file where the host is this one. */
 async function tryOnce(
   host: LibvirtHost,
   owner: string,
   architecture: Architecture,
+  signal: AbortSignal,
   rememberAt?: string,
 ): Promise<KvmVerdict> {
   // There is no tiny guest for arm64: what libvirt says is believed.
   if (architecture !== "x86_64") return { usable: true, message: "libvirt offers KVM" };
-  const look = () => tryKvm(host, owner, AbortSignal.timeout(trialTimeoutMs));
-  const trial =
-    trials.get(host) ?? (rememberAt === undefined ? look() : rememberedVerdict(rememberAt, [host.uri], look));
-  trials.set(host, trial);
-  trial.catch(() => trials.delete(host));
-  return trial;
+  const memory =
+    rememberAt === undefined
+      ? (verdicts.get(host) ?? verdictInMemory())
+      : await verdictFile(rememberAt, [host.uri]);
+  if (rememberAt === undefined) verdicts.set(host, memory);
+  const look = async () => {
+    const trial = trials.get(host) ?? tryKvm(host, owner, AbortSignal.timeout(trialTimeoutMs));
+    trials.set(host, trial);
+    return await trial.finally(() => trials.delete(host));
+  };
+  return await rememberedVerdict(memory, look, signal);
 }
 
 function byVerdict({ usable, message }: KvmVerdict): Acceleration {

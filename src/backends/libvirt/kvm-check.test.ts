@@ -1,12 +1,13 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
 import { checkKvm, hostArchitecture } from "./kvm-check.ts";
 import { guestExitStatus, kvmGuestArguments, kvmGuestDisk } from "./kvm-guest.ts";
+import { doubtAfterMs } from "./kvm-verdict.ts";
 import { findProgram } from "./program.ts";
 
 const { signal } = new AbortController();
@@ -59,6 +60,87 @@ test.runIf(hostArchitecture() === "x86_64")("a guest that hangs is ended, and KV
   expect(verdict).toMatchObject({ usable: false, problem: "guest" });
   expect(verdict.message).toContain("hung");
 });
+
+describe.runIf(hostArchitecture() === "x86_64")("a verdict that KVM does not work", () => {
+  async function brokenHost() {
+    const host = await fakeHost('echo broken >&2; exit "$(cat "$(dirname "$0")/status")"');
+    const status = join(dirname(host.options.emulator), "status");
+    await writeFile(status, "1");
+    await checkKvm(host.options, signal);
+    await writeFile(status, String(guestExitStatus));
+    return {
+      ...host,
+      age: async (ms: number) => {
+        const stored = JSON.parse(await readFile(host.options.cachePath, "utf8"));
+        await writeFile(host.options.cachePath, JSON.stringify({ ...stored, at: stored.at - ms }));
+      },
+      check: async (waitAfterMs?: number) =>
+        (await checkKvm({ ...host.options, waitAfterMs }, signal)).usable,
+    };
+  }
+
+  test("is believed for some minutes", async () => {
+    await using host = await brokenHost();
+    await host.age(doubtAfterMs / 2);
+    expect(await host.check()).toBe(false);
+    expect(await host.starts()).toBe(1);
+  });
+
+  test.each([doubtAfterMs, -2 * doubtAfterMs])(
+    "is the answer after %i ms, too, but looked at again behind it",
+    async (ms) => {
+      await using host = await brokenHost();
+      await host.age(ms);
+      expect(await Promise.all([host.check(), host.check()])).toContain(false);
+      await expect.poll(async () => await host.check()).toBe(true);
+    },
+  );
+
+  test("is waited for anew by who is less patient", async () => {
+    await using host = await brokenHost();
+    await host.age(60_001);
+    expect(await host.check(60_000)).toBe(true);
+    expect(await host.starts()).toBe(2);
+  });
+});
+
+test.runIf(hostArchitecture() === "x86_64")(
+  "a guest that hangs ends also when who started it was killed",
+  async () => {
+    await using host = await fakeHost("echo $$ > $0.pid; exec sleep 1000");
+    const module = JSON.stringify(new URL("kvm-check.ts", import.meta.url).href);
+    const options = JSON.stringify({ ...host.options, deadlineMs: 1000 });
+    const script = `import { checkKvm } from ${module}; await checkKvm(${options}, new AbortController().signal)`;
+    const checker = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
+      stdio: ["ignore", "inherit", "inherit"],
+      env: { ...process.env, TMPDIR: dirname(host.options.emulator) },
+    });
+    const guest = async () => Number(await readFile(`${host.options.emulator}.pid`, "utf8").catch(() => "0"));
+    await expect.poll(guest, { timeout: 30_000 }).toBeGreaterThan(0);
+    checker.kill("SIGKILL");
+    const path = `/proc/${await guest()}/cmdline`;
+    const isAlive = async () => (await readFile(path, "utf8").catch(() => "")).includes("sleep");
+    await expect.poll(isAlive, { timeout: 30_000 }).toBe(false);
+  },
+);
+
+test.runIf(process.getuid?.() === 0 && hostArchitecture() === "x86_64")(
+  "a temporary folder without room is told as that",
+  async () => {
+    await using host = await fakeHost(`exit ${guestExitStatus}`);
+    const folder = await mkdtemp(join(tmpdir(), "heyvm-kvm-test-"));
+    const run = promisify(execFile);
+    await run("mount", ["-t", "tmpfs", "-o", "size=64k", "heyvm-test", folder]);
+    vi.stubEnv("TMPDIR", folder);
+    try {
+      await expect(checkKvm(host.options, signal)).rejects.toMatchObject({ code: "disk_full" });
+    } finally {
+      vi.unstubAllEnvs();
+      await run("umount", [folder]);
+      await rm(folder, { recursive: true });
+    }
+  },
+);
 
 test("what QEMU says when it cannot start a guest is told", async () => {
   await using host = await fakeHost("echo 'failed to set MSR 0x10a' >&2; exit 134");

@@ -1,34 +1,22 @@
 /** Whether KVM really runs a guest here. Files, permissions and CPU flags do not tell: see `kvm-guest.ts`. */
 import { spawn } from "node:child_process";
-import { access, constants, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { arch, release, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { access, constants, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { arch, tmpdir } from "node:os";
+import { join } from "node:path";
 
-import { z } from "zod";
-
-import { writeFileAtomic } from "../../config/atomic-file.ts";
-import { AbortedError } from "../../errors/index.ts";
+import { AbortedError, DiskFullError, isDiskFull } from "../../errors/index.ts";
 import type { Architecture } from "../../images/image.ts";
-import { parseJson } from "./domain-metadata.ts";
-import { hostBootId } from "./process-mark.ts";
 import { guestExitStatus, kvmGuestArguments, kvmGuestDisk } from "./kvm-guest.ts";
+import { type KvmVerdict, rememberedVerdict, verdictFile } from "./kvm-verdict.ts";
 import { programVersion } from "./program.ts";
 
-const kvmVerdict = z.object({
-  usable: z.boolean(),
-  /** What was seen, for people. */
-  message: z.string(),
-  /** `missing`, `permission`: of the device. `guest`: it opens, and no guest runs. */
-  problem: z.enum(["missing", "permission", "guest", "qemu"]).optional(),
-});
-
-export type KvmVerdict = z.infer<typeof kvmVerdict>;
-
 export interface KvmCheckOptions {
-  /** Where the verdict is remembered; it holds for this boot of the host, its kernel and this QEMU. */
+  /** Where the verdict is remembered: see `verdictFile`. */
   cachePath: string;
   devicePath?: string | undefined;
   emulator?: string | undefined;
+  /** The age of a verdict that KVM does not work from which on a new one is waited for: see `rememberedVerdict`. */
+  waitAfterMs?: number | undefined;
   /** How long the guest may take; a guest under working KVM needs a quarter of a second. */
   deadlineMs?: number | undefined;
 }
@@ -55,24 +43,10 @@ export async function checkKvm(options: KvmCheckOptions, signal: AbortSignal): P
   const version = await programVersion(emulator, signal);
   if (version === undefined)
     return { usable: false, problem: "qemu", message: `${emulator} is not installed` };
-  return rememberedVerdict(options.cachePath, [version, device], () =>
-    bootGuest(emulator, options.deadlineMs ?? defaultDeadlineMs, signal),
-  );
-}
-
-/** The verdict that was written there for the same `inputs`, this boot of the host and this kernel; else a new one. */
-export async function rememberedVerdict(
-  path: string,
-  inputs: readonly string[],
-  look: () => Promise<KvmVerdict>,
-): Promise<KvmVerdict> {
-  const key = JSON.stringify([await hostBootId(), release(), ...inputs]);
-  const known = await readVerdict(path, key);
-  if (known !== undefined) return known;
-  const verdict = await look();
-  // On a full disk it is found out again the next time.
-  await writeVerdict(path, key, verdict).catch(() => undefined);
-  return verdict;
+  const memory = await verdictFile(options.cachePath, [version, device]);
+  const deadlineMs = options.deadlineMs ?? defaultDeadlineMs;
+  const look = async (until: AbortSignal) => await bootGuest(emulator, deadlineMs, until);
+  return await rememberedVerdict(memory, look, signal, options.waitAfterMs);
 }
 
 async function openProblem(device: string): Promise<KvmVerdict | undefined> {
@@ -89,10 +63,10 @@ async function openProblem(device: string): Promise<KvmVerdict | undefined> {
 
 async function bootGuest(emulator: string, deadlineMs: number, signal: AbortSignal): Promise<KvmVerdict> {
   if (hostArchitecture() !== "x86_64") return startOnly(emulator, deadlineMs, signal);
-  const folder = await mkdtemp(join(tmpdir(), "heyvm-kvm-"));
+  const folder = await onDisk(() => mkdtemp(join(tmpdir(), "heyvm-kvm-")));
   try {
     const disk = join(folder, "disk");
-    await writeFile(disk, kvmGuestDisk());
+    await onDisk(() => writeFile(disk, kvmGuestDisk()));
     const end = await runFor(emulator, kvmGuestArguments("kvm", disk), deadlineMs, signal);
     if (end.status === guestExitStatus) return { usable: true, message: "a guest ran under KVM" };
     const why =
@@ -102,6 +76,14 @@ async function bootGuest(emulator: string, deadlineMs: number, signal: AbortSign
     return { usable: false, problem: "guest", message: why };
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function onDisk<T>(write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    throw isDiskFull(error) ? new DiskFullError("trying KVM", tmpdir(), error) : error;
   }
 }
 
@@ -121,6 +103,17 @@ async function startOnly(emulator: string, deadlineMs: number, signal: AbortSign
     : { usable: false, problem: "guest", message: `QEMU could not start under KVM: ${end.stderr.trim()}` };
 }
 
+/** How much longer than we the program `timeout` waits. */
+const watchedSeconds = 5;
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}
+
 function runFor(
   program: string,
   args: readonly string[],
@@ -129,13 +122,17 @@ function runFor(
   input = "",
 ) {
   return new Promise<{ status: number | undefined; stderr: string }>((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ["pipe", "ignore", "pipe"] });
+    // A guest that hangs must end also when this process is no more: so somebody else has an eye on it, too.
+    const watched = ["-s", "KILL", String(Math.ceil(deadlineMs / 1000) + watchedSeconds), program, ...args];
+    const child = spawn("timeout", watched, { stdio: ["pipe", "ignore", "pipe"], detached: true });
     let stderr = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr = (stderr + text).slice(-4096);
     });
     child.stdin.on("error", () => undefined).end(input);
-    const kill = () => child.kill("SIGKILL");
+    const kill = () => {
+      if (child.pid !== undefined && child.exitCode === null) killGroup(child.pid);
+    };
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -156,15 +153,4 @@ function runFor(
       else resolve({ status: late ? undefined : (status ?? -1), stderr });
     });
   });
-}
-
-async function readVerdict(path: string, key: string): Promise<KvmVerdict | undefined> {
-  const text = await readFile(path, "utf8").catch(() => undefined);
-  const stored = z.object({ key: z.literal(key), verdict: kvmVerdict }).safeParse(parseJson(text));
-  return stored.success ? stored.data.verdict : undefined;
-}
-
-async function writeVerdict(path: string, key: string, verdict: KvmVerdict): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeFileAtomic(path, JSON.stringify({ key, verdict }));
 }

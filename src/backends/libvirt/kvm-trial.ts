@@ -9,8 +9,8 @@ import { HeyvmError, messageOf } from "../../errors/index.ts";
 import { metadataElement, type PreparationMetadata } from "./domain-metadata.ts";
 import { consoleDevices, diskDevice } from "./domain-devices.ts";
 import type { LibvirtHost } from "./host.ts";
-import type { KvmVerdict } from "./kvm-check.ts";
 import { kvmGuestDisk, kvmGuestMark, kvmGuestPort } from "./kvm-guest.ts";
+import type { KvmVerdict } from "./kvm-verdict.ts";
 import { machineNames, newBuild, uuidFor } from "./names.ts";
 import { markOfThisProcess } from "./process-mark.ts";
 

@@ -3,13 +3,8 @@ import { constants, readFile, statfs } from "node:fs/promises";
 import { freemem } from "node:os";
 
 import type { DoctorCheck } from "../../backend.ts";
-import {
-  checkKvm,
-  emulatorName,
-  hostArchitecture,
-  type KvmCheckOptions,
-  type KvmVerdict,
-} from "../kvm-check.ts";
+import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../kvm-check.ts";
+import type { KvmVerdict } from "../kvm-verdict.ts";
 import { findProgram, programVersion } from "../program.ts";
 import { findIsoTool } from "../seed.ts";
 import {
@@ -26,6 +21,8 @@ import { existingParent, opens } from "./opens.ts";
 import { joinGroup, remedies } from "./remedies.ts";
 
 const gibibyte = 1024 ** 3;
+/** As `KvmCheckOptions.waitAfterMs`. */
+const patienceMs = 60_000;
 
 /**
  * KVM that runs a guest. Without it everything works, slowly: a warning. `offeredToOthers`: libvirt runs QEMU as
@@ -35,7 +32,8 @@ export async function kvmCheck(
   { offeredToOthers, ...options }: KvmCheckOptions & { offeredToOthers: boolean },
   signal: AbortSignal,
 ): Promise<DoctorCheck> {
-  const verdict = await checkKvm(options, signal);
+  // Who asks the doctor may just have mended something.
+  const verdict = await checkKvm({ waitAfterMs: patienceMs, ...options }, signal);
   const check = { id: "libvirt.kvm", title: "KVM boots a guest" };
   if (verdict.usable) return { ...check, verdict: "ok", message: verdict.message, fixable: false };
   if (verdict.problem === "permission" && offeredToOthers) {
