@@ -67,6 +67,15 @@ test("git takes a mounted repository of the host's user as it is", async () => {
   expect((await run("cat /etc/gitconfig")).output).toBe("[user]\n\tname = x\n[safe]\n\tdirectory = *\n");
 });
 
+test("a restart that could not start the sandbox again, as its folder is gone, leaves it running", async () => {
+  await create("box", "work", "rw");
+  await rename(join(folder, "work"), join(folder, "moved"));
+  expect((await verb("box", "restart")).text).toContain(join(folder, "work"));
+  expect(await run("ls /mnt")).toMatchObject({ exit_code: 0, output: "data\n" });
+  await rename(join(folder, "moved"), join(folder, "work"));
+  expect((await verb("box", "restart")).json).toMatchObject({ status: "running" });
+});
+
 test("of two creates at once, of which one's guest could replace the other's mount by a link, one wins", async () => {
   const answers = await Promise.all([create("above", "work", "rw"), create("below", "work/data", "rw")]);
   const [loser, ...others] = answers.filter(({ status }) => status !== 201);

@@ -137,6 +137,8 @@ export interface Backend {
    * socket. Preparations that are shared between machines (prepared disks) may stay, complete or not at all.
    */
   create(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
+  /** Refuses what a start would refuse, as far as that can be known while the machine runs: asked before a restart. */
+  checkStart(spec: MachineSpec, signal: AbortSignal): Promise<void>;
   /** Starts a stopped machine again, from its own disk. */
   start(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
   /** Ends it without asking the guest; the disk stays. Idempotent. (A polite stop is the agent's business.) */

@@ -24,6 +24,7 @@ export function createUnsupportedBackend(
     availability: async () => ({ available: false, reason, hint: "heyvm create --backend-type libvirt" }),
     diagnose: async () => [],
     create: refuse,
+    checkStart: refuse,
     start: refuse,
     openChannel: refuse,
     stop: async () => undefined,

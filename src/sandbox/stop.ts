@@ -2,7 +2,7 @@
 import type { Backend } from "../backends/backend.ts";
 import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
-import { backendOf } from "./machine.ts";
+import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
 import { refuseRemoved } from "./remove.ts";
@@ -62,8 +62,10 @@ export async function restartSandbox(
       refuseRemoved(context, sandbox);
       needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
-        // One that another one's guest keeps from starting again had better go on.
+        // One that could not start again, because of another one's guest or a folder that is gone, had better go on.
         await checkMountsAgain(context, sandbox);
+        const backend = await backendOf(context, sandbox);
+        await backend.checkStart(machineSpecOf(sandbox.record), whole.signal);
         await stopMachine(context, sandbox, graceMs ?? defaultGraceMs);
       }
       await startMachine(context, sandbox, whole);

@@ -11,6 +11,7 @@ export const unavailableBackend: Backend = {
     await Promise.resolve({ available: false, reason: "there is no msb", hint: "install msb" }),
   diagnose: async () => await Promise.resolve([]),
   create: refuse,
+  checkStart: refuse,
   start: refuse,
   stop: refuse,
   destroy: refuse,

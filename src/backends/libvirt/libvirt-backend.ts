@@ -11,7 +11,7 @@ import type { DomainStatus, LibvirtHost } from "./host.ts";
 import { hostArchitecture } from "./kvm-check.ts";
 import { buildTemplate } from "./cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
-import { type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
+import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
 import { type Ownership, isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { runtimeFolder } from "./runtime-folder.ts";
@@ -138,6 +138,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       await sweepOnce();
       return createMachine(dependencies, spec, context);
     },
+    checkStart: (spec, signal) => checkHost(host, spec, signal),
     start: (spec, context) => startMachine(dependencies, spec, context),
     async stop(id, signal) {
       dropChannel(id);

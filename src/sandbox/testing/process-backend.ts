@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -91,7 +91,11 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       onStep({ id: "disk", title: "Making a folder", state: "done" });
       return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted" } };
     },
+    async checkStart(spec) {
+      for (const { hostPath } of spec.mounts) await stat(hostPath);
+    },
     async start(spec) {
+      await this.checkStart(spec, new AbortController().signal);
       specs.set(spec.id, spec);
       await launch(folder, spec);
       lastSeen.set(spec.id, "running");
