@@ -1884,6 +1884,12 @@ class Producer(Stream):
         return None
 
 
+RECORD = struct.Struct(">q")  # so many bytes follow; negative: so many zeros are left out
+RECORD_CHUNK = CHUNK - 2 * RECORD.size
+ZEROS = bytes(RECORD_CHUNK)
+ZERO_CHUNKS_A_TURN = 32
+
+
 class ReadFile(Producer):
     name = "read"
     fd = -1
@@ -1892,6 +1898,9 @@ class ReadFile(Producer):
         path = path_param(params)
         offset = number_param(params, "offset", 0, 1 << 62, 0)
         self.left = number_param(params, "length", 0, 1 << 62, 1 << 62)
+        self.holes = param(params, "holes", bool, False)
+        self.kept = b""
+        self.is_regular = False
         self.name = "reading %s" % to_text(path)
         try:
             # A FIFO or a terminal must not hold us up.
@@ -1901,6 +1910,7 @@ class ReadFile(Producer):
                 raise AgentError("is_a_directory", "%s: is a directory" % self.name)
             if stat.S_ISFIFO(status.st_mode):
                 raise AgentError("invalid", "%s: is a FIFO" % self.name)
+            self.is_regular = stat.S_ISREG(status.st_mode)
             if offset:
                 os.lseek(self.fd, offset, os.SEEK_SET)
         except OSError as error:
@@ -1909,13 +1919,49 @@ class ReadFile(Producer):
         except AgentError:
             self.abandon()
             raise
-        self.opened({"size": status.st_size, "mode": stat.S_IMODE(status.st_mode)})
+        self.opened({"size": status.st_size, "mode": stat.S_IMODE(status.st_mode), "holes": self.holes})
         self.queue()
 
     def produce(self, room):
+        if not self.holes:
+            return self.take(room)
+        found = self.kept
+        if len(found) < room:
+            found += self.next_record()
+        self.kept = found[room:]
+        return found[:room]
+
+    def take(self, room):
         data = os.read(self.fd, min(room, self.left))
         self.left -= len(data)
         return data
+
+    def next_record(self):
+        zeros = 0
+        for _ in range(ZERO_CHUNKS_A_TURN):
+            data = self.take(RECORD_CHUNK)
+            if not data:
+                break
+            if not ZEROS.startswith(data):
+                record = RECORD.pack(len(data)) + data
+                return RECORD.pack(-zeros) + record if zeros else record
+            zeros += len(data) + self.skip_hole()
+        return RECORD.pack(-zeros) if zeros else b""
+
+    def skip_hole(self):
+        """Goes to where the file has data again, as far as its file system knows, and says how far that was."""
+        if not self.is_regular:
+            return 0
+        at = os.lseek(self.fd, 0, os.SEEK_CUR)
+        try:
+            found = os.lseek(self.fd, at, os.SEEK_DATA)
+        except OSError as error:
+            # ENXIO: there is nothing but a hole up to the end. Others know no holes.
+            found = max(at, os.fstat(self.fd).st_size) if error.errno == errno.ENXIO else at
+        skipped = min(max(0, found - at), self.left)
+        os.lseek(self.fd, at + skipped, os.SEEK_SET)
+        self.left -= skipped
+        return skipped
 
     def abandon(self):
         if self.fd >= 0:
@@ -1980,6 +2026,9 @@ class WriteFile(Stream):
         owner = (account.uid, account.gid) if account else None
         self.target = os.path.realpath(path)  # a link stays a link
         self.written = 0
+        self.holes = param(params, "holes", bool, False)
+        self.head = b""  # what has come of a record's length
+        self.left = 0  # what is still to come of a record's data
         folder = os.path.dirname(self.target)
         try:
             if param(params, "parents", bool, False):
@@ -2005,20 +2054,50 @@ class WriteFile(Stream):
         except OSError as error:
             self.abandon()
             raise system_error(error, self.name)
-        self.opened({})
+        self.opened({"holes": self.holes})
 
     def data(self, channel, payload):
         try:
-            write_all(self.fd, payload)
+            if self.holes:
+                self.take_records(memoryview(payload))
+            else:
+                write_all(self.fd, payload)
+                self.written += len(payload)
         except OSError as error:
             self.abandon()
             self.fail(system_error(error, self.name))
             return
-        self.written += len(payload)
         self.grant(len(payload))
 
+    def take_records(self, content):
+        while content:
+            if self.left:
+                part = content[: self.left]
+                write_all(self.fd, part)
+                self.written += len(part)
+                self.left -= len(part)
+                content = content[len(part) :]
+                continue
+            missing = RECORD.size - len(self.head)
+            self.head += bytes(content[:missing])
+            content = content[missing:]
+            if len(self.head) < RECORD.size:
+                return
+            (length,) = RECORD.unpack(self.head)
+            self.head = b""
+            if length == 0 or self.written + abs(length) > 1 << 62:
+                raise AgentError("invalid", "%s: a record of %d bytes" % (self.name, length))
+            if length > 0:
+                self.left = length
+            else:
+                self.written = os.lseek(self.fd, -length, os.SEEK_CUR)
+
     def end_of_input(self, channel):
+        if self.left or self.head:
+            raise AgentError("invalid", "%s: the content ends within a record" % self.name)
         try:
+            if self.holes:
+                os.ftruncate(self.fd, self.written)  # to behind the last hole
             fd, self.fd = self.fd, -1
             os.close(fd)
             os.rename(self.temporary, self.target)

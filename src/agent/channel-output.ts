@@ -14,8 +14,6 @@ export class ChannelOutput {
   /** The last of the queue, when it has spare room for further small payloads. */
   #accumulator: { whole: Buffer; used: number } | undefined;
   #window = windowBytes;
-  /** What the guest may still send in all. */
-  #room: number;
   #ungranted = 0;
   #wanted = false;
   /** The guest has sent the end. */
@@ -23,9 +21,8 @@ export class ChannelOutput {
   #failed = false;
 
   /** `grant` sends credit; `abandoned` is called when the reader goes away before the end. */
-  constructor(grant: (bytes: number) => void, abandoned: () => void, maxBytes = Infinity) {
+  constructor(grant: (bytes: number) => void, abandoned: () => void) {
     this.#grant = grant;
-    this.#room = maxBytes;
     this.readable = new Readable({
       read: () => {
         this.#wanted = true;
@@ -47,8 +44,6 @@ export class ChannelOutput {
     if (this.#ended) throw new GuestMisbehavedError("it sent data after the end of a channel");
     if (payload.length > this.#window)
       throw new GuestMisbehavedError("it sent more data than it had credit for");
-    if (payload.length > this.#room) throw new GuestMisbehavedError("it sent more than it was asked for");
-    this.#room -= payload.length;
     if (payload.length === 0) return;
     this.#window -= payload.length;
     if (this.readable.destroyed) {

@@ -30,6 +30,45 @@ describe("files", () => {
     expect(statSync(path).mode & 0o7777).toBe(0o640);
   });
 
+  test("with holes keep them, and their content, on both ways", async () => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    const path = join(agent.folder, "sparse");
+    const zeros = Buffer.alloc(5_000_000);
+    const content = [zeros, Buffer.from("a"), zeros, randomBytes(100_000), zeros];
+    const size = content.reduce((sum, { length }) => sum + length, 0);
+    expect(await session.files.write(path, pieces(...content))).toBe(size);
+    const { size: found, blocks } = statSync(path);
+    expect([found, blocks * 512 < 200_000]).toEqual([size, true]);
+    const sent = await digest(pieces(...content));
+    expect(await digest(await session.files.read(path))).toEqual(sent);
+    // Zeros that are stored are none the less zeros.
+    writeFileSync(path, Buffer.concat(content));
+    expect(await digest(await session.files.read(path))).toEqual(sent);
+    const part = await readAll(await session.files.read(path, { offset: 4_999_999, length: 3_000_000 }));
+    expect(part.equals(Buffer.concat(content).subarray(4_999_999, 7_999_999))).toBe(true);
+    expect(await session.files.write(path, pieces())).toBe(0);
+    expect(statSync(path).size).toBe(0);
+  });
+
+  test("that were opened and never read are closed again", async () => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    const path = join(agent.folder, "unread");
+    writeFileSync(path, randomBytes(1_000_000));
+    const content = await session.files.read(path);
+    content.destroy();
+    const count = `ls -l /proc/$PPID/fd | grep -c ${path}`;
+    await expect
+      .poll(async () => {
+        const { stdout, exit } = await session.exec({ argv: ["sh", "-c", count] });
+        const counted = await readText(stdout);
+        await exit;
+        return counted;
+      })
+      .toBe("0\n");
+  });
+
   test("are read from an offset, for a length", async () => {
     await using agent = startLocalAgent();
     await using session = await agent.connect();

@@ -5,6 +5,7 @@ import { callAgent, openStream } from "./calls.ts";
 import { type GuestObject, guestInteger } from "./guest-json.ts";
 import { readDirectory, fileStatus } from "./file-status.ts";
 import type { Mux } from "./mux.ts";
+import { atMost, fromRecords, toRecords } from "./records.ts";
 import type { AgentFiles } from "./types.ts";
 
 /** A recursive removal of a large tree takes its time. */
@@ -14,11 +15,22 @@ const removeMs = 600_000;
 export function guestFiles(mux: Mux): AgentFiles {
   return {
     async read(path, options = {}) {
-      const params = { path, offset: options.offset, length: options.length };
+      const params = { path, offset: options.offset, length: options.length, holes: true };
       const call = { operation: "read", params, what: `reading ${path} in the guest` };
-      const shape = { outputs: [1], cancelWithReader: true, maxOutputBytes: options.length };
-      const { stream } = await openStream(mux, call, shape, options);
-      return stream.output(1).readable;
+      const { stream, opened } = await openStream(
+        mux,
+        call,
+        { outputs: [1], cancelWithReader: true },
+        options,
+      );
+      const { readable } = stream.output(1);
+      const decode = opened["holes"] === true ? fromRecords : atMost;
+      const content = Readable.from(decode(readable, options.length), { objectMode: false });
+      // Also when it is closed unread: then the generator has not begun, and ends nothing.
+      content.once("close", () => readable.destroy());
+      // Whoever reads hears of an error; when nobody does, it must not end the process.
+      content.on("error", () => {});
+      return content;
     },
 
     write: (path, content, options = {}) => writeFile(mux, path, content, options),
@@ -57,13 +69,15 @@ async function writeFile(
   content: AsyncIterable<Uint8Array>,
   options: Parameters<AgentFiles["write"]>[2] = {},
 ): Promise<number> {
-  const params = { path, mode: options.mode, parents: options.makeParents, user: options.user };
+  const { mode, makeParents: parents, user } = options;
+  const params = { path, mode, parents, user, holes: true };
   const call = { operation: "write", params, what: `writing ${path} in the guest` };
-  const { stream } = await openStream(mux, call, { input: true }, options);
+  const { stream, opened } = await openStream(mux, call, { input: true }, options);
   const writable = stream.input?.writable;
   if (writable === undefined) throw new Error("a write has an input");
   try {
-    await pipeline(Readable.from(content, { objectMode: false }), writable);
+    const sent = opened["holes"] === true ? toRecords(content) : content;
+    await pipeline(Readable.from(sent, { objectMode: false }), writable);
   } catch (error) {
     // Either the guest failed, then that is the cause; or the content did, then nothing of it is to stay.
     stream.close(error instanceof Error ? error : undefined);

@@ -15,8 +15,6 @@ export interface StreamShape {
   outputs?: readonly number[];
   /** Whether the host sends, on channel 0. */
   input?: boolean;
-  /** More than this on one output breaks the protocol: it is what was asked for. */
-  maxOutputBytes?: number | undefined;
   /** What happens when the reader of an output goes away: the operation is cancelled, or goes on unheard. */
   cancelWithReader?: boolean;
 }
@@ -53,7 +51,6 @@ export class GuestStream {
           () => {
             if (shape.cancelWithReader === true) this.close();
           },
-          shape.maxOutputBytes,
         ),
       ]),
     );

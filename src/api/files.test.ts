@@ -67,6 +67,16 @@ test.each([
   });
 });
 
+test("zeros take no room in the guest", async () => {
+  const zeros = Readable.from(Array.from({ length: 64 }, () => Buffer.alloc(MiB)));
+  const answer = await api.open("PUT", url("/workspace/sparse"), zeros);
+  expect(await json(answer)).toMatchObject({ size: 64 * MiB });
+  const found = await api.call("POST", "/sandboxes/box/execute", {
+    command: "stat -c '%s %b' /workspace/sparse",
+  });
+  expect(found.json).toMatchObject({ stdout: `${64 * MiB} 0\n` });
+});
+
 test("a gigabyte goes up and down in flat memory, the agent's, too, with equal checksums", async () => {
   const block = Buffer.from(Array.from({ length: MiB }, (_, index) => (index * 31) % 251));
   const sent = createHash("sha256");

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, readlink, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -17,6 +17,19 @@ describe("cp", () => {
     expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
     expect((await readFile(down)).equals(content)).toBe(true);
     expect((await stat(down)).mode & 0o777).toBe(0o640);
+  });
+
+  test("zeros that come from a sandbox take no room", async () => {
+    await using bench = await createCliBench();
+    const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
+    const size = 64 * 1024 * 1024 + 5;
+    await writeFile(up, "head");
+    await truncate(up, size);
+    expect(await bench.heyvm("cp", up, "web:/data/file")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
+    const { size: found, blocks } = await stat(down);
+    expect([found, blocks * 512 < 1024 * 1024]).toEqual([size, true]);
+    expect((await readFile(down)).subarray(0, 6).toString("latin1")).toBe("head\0\0");
   });
 
   test("a folder goes into one that exists, with what is in it", async () => {

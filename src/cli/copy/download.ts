@@ -1,10 +1,10 @@
 /** From a sandbox to this machine. What the guest says of its files is not trusted: names, links and modes are checked. */
 import { randomBytes } from "node:crypto";
-import { createWriteStream } from "node:fs";
-import { chmod, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, posix, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 
+import { writeWithHoles } from "../../config/holes.ts";
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { errnoOf } from "../../errors/thrown.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
@@ -105,8 +105,8 @@ async function fetchFile(
   const content = await sandbox.files.read(guest.path, { signal });
   try {
     await here(local, "write", async () => {
-      const file = createWriteStream(unfinished, { flags: "wx", mode: 0o600 });
-      await pipeline(content, meter.counter(), file, { signal });
+      await using file = await open(unfinished, "wx", 0o600);
+      await pipeline(content, meter.counter(), (counted) => writeWithHoles(file, counted), { signal });
       await chmod(unfinished, modeHere(guest));
       await rename(unfinished, local);
     });
