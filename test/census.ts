@@ -29,6 +29,8 @@ export interface CensusScope {
 export const sharedOnPurpose: readonly RegExp[] = [
   // The state folder's lasting files.
   /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|\.heyvm-lock-[0-9a-f]{16}|token|logs\/.*)$/,
+  // Copies of images that others may change where they lie.
+  /^data\/images\/([^/]+\.(qcow2|img|raw)|\.heyvm-lock-[0-9a-f]{16})$/,
   // Templates, prepared disks and copies of images, which the next sandbox uses again; downloads.
   /^(images|home\/\.local\/share\/libvirt\/images)\/heyvm\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
   /^(images|home\/\.local\/share\/libvirt\/images)\/(\.heyvm-lock-[0-9a-f]{16}|[^/]+\.(qcow2|img|raw)(\.(json|sha256|sha512|verified|lock))?)$/,

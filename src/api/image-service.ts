@@ -7,6 +7,8 @@ export interface StoredImage extends Image {
   /** As it is asked for. */
   name: string;
   sizeBytes: number;
+  /** Its bytes were compared with a checksum of its publisher's or its user's. */
+  verified: boolean;
 }
 
 export interface SupportedImage {

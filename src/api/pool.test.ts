@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { dubiousImage, dubiousWarning } from "./testing/test-images.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
 
 const pool = { HEYVM_POOL_SIZE: "1" };
@@ -136,4 +137,16 @@ test("they go with their daemon, and with one that was killed at the next start"
   expect(await third.exited).toBe(0);
   expect(await machinesOf(third)).toEqual([kept.id]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([kept.id]);
+});
+
+test("what is to be known of an image is told of a sandbox that is made for it, and of one that was waiting", async () => {
+  const warnings = [dubiousWarning, "this is a test backend"];
+  const api = await start(await testFolder(), { ...pool, HEYVM_POOL_IMAGE: dubiousImage });
+  const id = await waiting(api);
+  const waited = await api.call("POST", "/sandboxes", { image: dubiousImage });
+  expect(waited.json).toMatchObject({ id, warnings });
+  const made = await api.call("POST", "/sandboxes", { image: dubiousImage, cpus: 2 });
+  expect(made.json).toMatchObject({ warnings: expect.arrayContaining(warnings) });
+  const seen = await api.call("GET", `/sandboxes/${id}`);
+  expect(seen.json).toMatchObject({ warnings });
 });

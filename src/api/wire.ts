@@ -152,6 +152,7 @@ export function toImageAnswer(image: StoredImage, inUse: ReadonlySet<string>): I
     virtual_size: image.virtualSizeBytes,
     fingerprint: image.fingerprint,
     architecture: image.architecture,
+    verified: image.verified,
     in_use: inUse.has(image.fingerprint),
   };
 }

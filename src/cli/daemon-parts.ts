@@ -30,6 +30,8 @@ function createImages(settings: Settings, state: StatePaths): ImageService {
   const store = createImageStore({
     searchFolders: settings.image_folders,
     indexPath: state.imageIndex,
+    copyFolder: state.imageCopies,
+    alsoTrusted: qemuAccounts(settings["libvirt.uri"]),
     mirrors: mirrorsOf(settings),
   });
   return {
@@ -55,6 +57,14 @@ async function inSteps<T>(
   const result = await work({ signal, onProgress });
   finish();
   return result;
+}
+
+/**
+ * A system's libvirt gives the files that its machines stand on to the account that QEMU has there, and trusts that
+ * account with all its disks anyway. For machines that run as this user it is a stranger.
+ */
+function qemuAccounts(uri: string): string[] {
+  return /^qemu(\+unix)?:\/\/\/system\b/i.test(uri) ? ["libvirt-qemu", "qemu"] : [];
 }
 
 function mirrorsOf(settings: Settings): Record<string, string> {

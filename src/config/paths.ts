@@ -27,6 +27,8 @@ export interface StatePaths {
   stepLogs: string;
   /** Names that the user gave to images of his own. */
   imageIndex: string;
+  /** Copies of images that others could change where they lie. */
+  imageCopies: string;
 }
 
 /** All paths of one state folder. */
@@ -43,6 +45,7 @@ export function statePaths(root: string = stateFolder()): StatePaths {
     sandboxes: join(root, "sandboxes"),
     stepLogs: join(root, "logs"),
     imageIndex: join(root, "images.json"),
+    imageCopies: join(root, "images"),
   };
 }
 

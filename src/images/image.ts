@@ -1,4 +1,6 @@
-export type Architecture = "x86_64" | "aarch64";
+export const architectures = ["x86_64", "aarch64"] as const;
+
+export type Architecture = (typeof architectures)[number];
 
 /** A cloud image that machines can be made from: a verified file on this host that nobody writes to. */
 export interface Image {
@@ -10,4 +12,6 @@ export interface Image {
   /** Changes whenever the bytes do: `sha256:…`, or size and modification time for a user's own file. */
   fingerprint: string;
   architecture: Architecture;
+  /** What its user should know before trusting it. */
+  warning?: string | undefined;
 }

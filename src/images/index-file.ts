@@ -20,8 +20,10 @@ const fileRecordSchema = z.object({
   digest: z.string(),
   /** The digest was compared with one from the publisher or the user. */
   verified: z.boolean(),
-  /** Present for what the store downloaded, and so may remove. */
+  /** Present for what the store downloaded. */
   download: z.object({ reference: z.string(), url: z.string(), fetchedAt: z.string() }).optional(),
+  /** Present for a copy of a file that others may change: which file, and its stamp when it was copied. */
+  copyOf: z.object({ path: z.string(), stamp: z.string() }).optional(),
   architecture: architectureSchema,
 });
 
@@ -88,6 +90,11 @@ export function openIndex(path: string): IndexFile {
 /** The record of a file, if the file is still the one that was recorded. */
 export function recordOf(index: ImageIndex, path: string, stamp: FileStamp): FileRecord | undefined {
   return index.files.find((record) => record.path === path && record.stamp === stampText(stamp));
+}
+
+/** Whether heyvm made the file, and so may remove it. */
+export function isOurs({ download, copyOf }: FileRecord): boolean {
+  return download !== undefined || copyOf !== undefined;
 }
 
 /** In place of an older record of the same path. */

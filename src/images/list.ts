@@ -2,14 +2,15 @@
 import { catalogue, publisherUrl } from "./catalogue.ts";
 import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
-import type { Architecture } from "./image.ts";
-import type { ImageIndex, NameRecord } from "./index-file.ts";
+import { architectures } from "./image.ts";
+import { stampOfFile } from "./image-file.ts";
+import type { ImageIndex } from "./index-file.ts";
+import { pathOfName } from "./names.ts";
+import { copyOf } from "./own-copy.ts";
 import { parseReference } from "./reference.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
 import type { StoredImage, SupportedImage } from "./types.ts";
-
-const architectures: readonly Architecture[] = ["x86_64", "aarch64"];
 
 /** Every image that a name stands for, and every download; files that can't be used are left out. */
 export async function listImages(context: StoreContext, signal: AbortSignal): Promise<StoredImage[]> {
@@ -36,7 +37,7 @@ export async function listImages(context: StoreContext, signal: AbortSignal): Pr
   const images: StoredImage[] = [];
   for (const [path, label] of labels) {
     signal.throwIfAborted();
-    const image = await usable(path, index, label);
+    const image = await usable(context, path, index, label);
     if (image !== undefined) images.push(image);
   }
   return images;
@@ -55,15 +56,6 @@ export async function listSupported(context: StoreContext, signal: AbortSignal):
   return supported;
 }
 
-/** The file that a name of the user's stands for now. */
-export async function pathOfName(context: StoreContext, named: NameRecord): Promise<string | undefined> {
-  const source = parseReference(named.source);
-  if (source.kind === "path") return source.path;
-  if (source.kind === "name") return undefined;
-  const origin = urlOrigin(context, source.url, { reference: named.name, architecture: named.architecture });
-  return (await findFirst(origin.folders, origin.names))?.path;
-}
-
 async function isCurrentUrl(context: StoreContext, reference: string, path: string): Promise<boolean> {
   // A shortened query can't be asked for again.
   if (!reference.includes("://") || reference.endsWith("?…")) return false;
@@ -73,9 +65,17 @@ async function isCurrentUrl(context: StoreContext, reference: string, path: stri
   return (await findFirst(origin.folders, origin.names))?.path === path;
 }
 
-async function usable(path: string, index: ImageIndex, label: ImageLabel): Promise<StoredImage | undefined> {
+/** As it is used: a file that others may change is, once there is one, its copy. */
+async function usable(
+  context: StoreContext,
+  path: string,
+  index: ImageIndex,
+  label: ImageLabel,
+): Promise<StoredImage | undefined> {
   try {
-    return await toStoredImage(path, index, label);
+    const stamp = await stampOfFile(path);
+    const copy = stamp === undefined ? undefined : await copyOf(context, index, path, stamp);
+    return await toStoredImage(copy?.path ?? path, index, label);
   } catch (error) {
     if (error instanceof ImageInvalidError || error instanceof ImageNotFoundError) return undefined;
     throw error;

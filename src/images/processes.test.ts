@@ -31,6 +31,7 @@ class Child implements AsyncDisposable {
     const options = {
       searchFolders: [scratch.first, scratch.downloads],
       indexPath: scratch.indexPath,
+      copyFolder: scratch.copies,
       mirrors: { debian: publisher.url },
       timeouts: patientTimeouts,
     };

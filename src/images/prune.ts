@@ -4,7 +4,8 @@ import { join } from "node:path";
 
 import { errnoOf } from "../errors/index.ts";
 import { stampOfFile } from "./image-file.ts";
-import { dropRecord, type FileRecord } from "./index-file.ts";
+import { dropRecord, type FileRecord, stampText } from "./index-file.ts";
+import { removeUnfinishedCopies } from "./own-copy.ts";
 import { partialSuffix } from "./partial-file.ts";
 import { isInUse, removeFile, removeInterrupted, type RemoveOptions } from "./remove.ts";
 import type { StoreContext } from "./store-context.ts";
@@ -15,6 +16,7 @@ export async function pruneImages(
   options: RemoveOptions & { everything: boolean },
 ): Promise<string[]> {
   const removed = await pruneInterrupted(context, options.signal);
+  await removeUnfinishedCopies(context);
   const index = await context.index.read();
   const gone: string[] = [];
   for (const record of index.files) {
@@ -23,11 +25,15 @@ export async function pruneImages(
   const downloads = index.files.filter(
     ({ path, download }) => download !== undefined && !gone.includes(path),
   );
-  const candidates = options.everything ? downloads : downloads.filter((one) => isReplaced(one, downloads));
-  for (const { path, download } of candidates) {
+  const copies = index.files.filter(({ path, copyOf }) => copyOf !== undefined && !gone.includes(path));
+  const candidates = options.everything
+    ? [...downloads, ...copies]
+    : [...downloads.filter((one) => isReplaced(one, downloads)), ...(await outdated(copies))];
+  for (const { path, download, copyOf } of candidates) {
     options.signal.throwIfAborted();
     if (await isInUse(index, path, options)) continue;
-    removed.push(await removeFile(download?.reference ?? path, path));
+    const what = copyOf === undefined ? (download?.reference ?? path) : `a copy of ${copyOf.path}`;
+    removed.push(await removeFile(what, path));
     gone.push(path);
   }
   if (gone.length > 0) {
@@ -36,6 +42,16 @@ export async function pruneImages(
     });
   }
   return removed;
+}
+
+/** Copies of what is not there any more. */
+async function outdated(copies: readonly FileRecord[]): Promise<FileRecord[]> {
+  const found: FileRecord[] = [];
+  for (const copy of copies) {
+    const source = copy.copyOf === undefined ? undefined : await stampOfFile(copy.copyOf.path);
+    if (source === undefined || stampText(source) !== copy.copyOf?.stamp) found.push(copy);
+  }
+  return found;
 }
 
 /** Whether the same was downloaded again later. */

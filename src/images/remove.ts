@@ -8,10 +8,11 @@ import { shellQuoted } from "../errors/index.ts";
 import { ImageInUseError, ImageNotFoundError } from "./errors.ts";
 import { findAll, findFirst } from "./folders.ts";
 import { hashFile } from "./hash-file.ts";
-import type { Architecture } from "./image.ts";
+import { architectures } from "./image.ts";
 import { fingerprintOfStamp, stampOfFile } from "./image-file.ts";
-import { dropRecord, type ImageIndex, recordOf } from "./index-file.ts";
-import { pathOfName } from "./list.ts";
+import { dropRecord, type ImageIndex, isOurs, type NameRecord, recordOf } from "./index-file.ts";
+import { pathOfName } from "./names.ts";
+import { copiesOf } from "./own-copy.ts";
 import { removePartial } from "./partial-file.ts";
 import { parseReference } from "./reference.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
@@ -22,8 +23,6 @@ export interface RemoveOptions {
   inUse: ReadonlySet<string>;
   signal: AbortSignal;
 }
-
-const architectures: readonly Architecture[] = ["x86_64", "aarch64"];
 
 /** What will go: files of the store, and a name. */
 interface Removal {
@@ -112,23 +111,33 @@ async function findRemoval(
   options: RemoveOptions,
 ): Promise<Removal> {
   const parsed = parseReference(reference);
-  if (parsed.kind === "url") return await urlRemoval(context, parsed.url, reference);
+  if (parsed.kind === "url") return await urlRemoval(context, index, parsed.url, reference);
   if (parsed.kind === "path") return pathRemoval(index, reference, parsed.path);
-  if (findInCatalogue(parsed.name) !== undefined) return await catalogueRemoval(context, parsed.name);
+  if (findInCatalogue(parsed.name) !== undefined) return await catalogueRemoval(context, index, parsed.name);
   const named = index.names.find(({ name }) => name === parsed.name);
   if (named === undefined) {
     throw new ImageNotFoundError(reference, "there is no image of that name", "heyvm images list");
   }
-  const path = await pathOfName(context, named);
-  const name = named.name;
-  if (path === undefined) return { paths: [], name, keys: [] };
-  if (named.source.includes("://")) return { paths: [path], name, keys: [] };
-  // The file is the user's: only its name goes, but not while disks stand on it.
-  await refuseInUse(index, reference, path, options);
-  return { paths: [], name, keys: [] };
+  return await nameRemoval(context, index, named, options);
 }
 
-async function catalogueRemoval(context: StoreContext, name: string): Promise<Removal> {
+async function nameRemoval(
+  context: StoreContext,
+  index: ImageIndex,
+  named: NameRecord,
+  options: RemoveOptions,
+): Promise<Removal> {
+  const { name } = named;
+  const path = await pathOfName(context, named);
+  if (path === undefined) return { paths: [], name, keys: [] };
+  const copies = copiesOf(index, path).map((copy) => copy.path);
+  if (named.source.includes("://")) return { paths: [path, ...copies], name, keys: [] };
+  // The file is the user's: only its name goes, but not while disks stand on it.
+  await refuseInUse(index, name, path, options);
+  return { paths: copies, name, keys: [] };
+}
+
+async function catalogueRemoval(context: StoreContext, index: ImageIndex, name: string): Promise<Removal> {
   const removal: Removal = { paths: [], name: undefined, keys: [] };
   let elsewhere: string | undefined;
   for (const architecture of architectures) {
@@ -138,7 +147,10 @@ async function catalogueRemoval(context: StoreContext, name: string): Promise<Re
     removal.paths.push(...found.map(({ path }) => path));
     const key = downloadKey(origin.entry, architecture);
     if ((await stampOfFile(partialPathOf(context, key))) !== undefined) removal.keys.push(key);
-    elsewhere ??= (await findFirst(origin.folders, origin.names))?.path;
+    const first = (await findFirst(origin.folders, origin.names))?.path;
+    elsewhere ??= first;
+    const sources = new Set([...found.map(({ path }) => path), ...(first === undefined ? [] : [first])]);
+    for (const source of sources) removal.paths.push(...copiesOf(index, source).map(({ path }) => path));
   }
   if (removal.paths.length > 0 || removal.keys.length > 0) return removal;
   throw elsewhere === undefined
@@ -150,7 +162,12 @@ async function catalogueRemoval(context: StoreContext, name: string): Promise<Re
       );
 }
 
-async function urlRemoval(context: StoreContext, url: URL, reference: string): Promise<Removal> {
+async function urlRemoval(
+  context: StoreContext,
+  index: ImageIndex,
+  url: URL,
+  reference: string,
+): Promise<Removal> {
   const origin = urlOrigin(context, url, { reference, architecture: hostArchitecture() });
   if (origin.kind !== "url") return { paths: [], name: undefined, keys: [] };
   const paths = (await findAll(context.downloadFolder, origin.names)).map(({ path }) => path);
@@ -159,12 +176,15 @@ async function urlRemoval(context: StoreContext, url: URL, reference: string): P
   if (paths.length === 0 && !isPartial) {
     throw new ImageNotFoundError(origin.reference, "it is not on this host", "heyvm images list");
   }
-  return { paths, name: undefined, keys: isPartial ? [key] : [] };
+  const copies = paths.flatMap((source) => copiesOf(index, source)).map(({ path }) => path);
+  return { paths: [...paths, ...copies], name: undefined, keys: isPartial ? [key] : [] };
 }
 
 function pathRemoval(index: ImageIndex, reference: string, path: string): Removal {
-  const record = index.files.find((file) => file.path === path && file.download !== undefined);
-  if (record !== undefined) return { paths: [path], name: undefined, keys: [] };
+  const record = index.files.find((file) => file.path === path && isOurs(file));
+  const copies = copiesOf(index, path).map((copy) => copy.path);
+  const paths = record === undefined ? copies : [path, ...copies];
+  if (paths.length > 0) return { paths, name: undefined, keys: [] };
   const name = index.names.find(({ source }) => source === path)?.name;
   const hint = name === undefined ? `remove it yourself: rm ${shellQuoted(path)}` : `heyvm images rm ${name}`;
   throw new ImageNotFoundError(reference, "heyvm did not download it", hint);

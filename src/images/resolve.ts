@@ -1,7 +1,7 @@
 /** From what a user wrote to an image that can be used. */
 import { nearest } from "../config/nearest.ts";
 import { catalogue } from "./catalogue.ts";
-import { formatChecksum, parseChecksum } from "./checksum.ts";
+import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { fetchImage } from "./fetch.ts";
 import { findFirst } from "./folders.ts";
@@ -9,10 +9,11 @@ import { hashFile } from "./hash-file.ts";
 import type { Architecture } from "./image.ts";
 import { inspectImageFile, stampOfFile } from "./image-file.ts";
 import { type NameRecord, putRecord, recordOf, stampText } from "./index-file.ts";
+import { fileToUse } from "./own-copy.ts";
 import { catalogueOrigin, type ImageOrigin, urlOrigin } from "./origin.ts";
 import { parseReference, redactUrl } from "./reference.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
-import type { ResolveOptions, StoredImage } from "./types.ts";
+import type { ImageWork, ResolveOptions, StoredImage } from "./types.ts";
 
 export async function resolveImage(
   context: StoreContext,
@@ -22,7 +23,9 @@ export async function resolveImage(
   const parsed = parseReference(reference);
   const architecture = options.architecture ?? hostArchitecture();
   options.onProgress?.({ phase: "lookup", reference });
-  if (parsed.kind === "path") return await resolvePath(context, parsed.path, { reference, architecture });
+  if (parsed.kind === "path") {
+    return await resolvePath(context, parsed.path, { ...options, reference, architecture });
+  }
   if (parsed.kind === "url") {
     const origin = urlOrigin(context, parsed.url, { reference, architecture });
     return await resolveOrigin(
@@ -39,7 +42,8 @@ export async function resolveImage(
   const named = (await context.index.read()).names.find(({ name }) => name === parsed.name);
   if (named !== undefined) return await resolveNamed(context, named, options);
   const file = await findFirst(context.searchFolders, exactly(parsed.name));
-  if (file !== undefined) return await resolvePath(context, file.path, { reference, architecture });
+  if (file !== undefined)
+    return await resolvePath(context, file.path, { ...options, reference, architecture });
   const names = [...catalogue, ...(await context.index.read()).names].map(({ name }) => name);
   const near = nearest(parsed.name, names);
   throw new ImageNotFoundError(
@@ -65,17 +69,16 @@ export async function resolveNamed(
     return await resolveOrigin(context, origin, label, options);
   }
   if (source.kind === "name") throw new ImageNotFoundError(name, "its source is no file");
-  if (named.checksum !== undefined) {
-    // What can't be read can't be hashed, and says so better here.
-    await inspectImageFile(source.path);
-    await verifyFile(context, source.path, {
-      ...options,
-      reference: name,
-      architecture,
-      checksum: named.checksum,
-    });
+  if (named.checksum === undefined) {
+    return await resolvePath(context, source.path, { ...options, ...label });
   }
-  return await toStoredImage(source.path, await context.index.read(), label);
+  // What can't be read can't be hashed, and says so better here.
+  await inspectImageFile(source.path);
+  const { algorithm } = parseChecksum(named.checksum);
+  const path = await fileToUse(context, source.path, { ...options, ...label, algorithm });
+  const { checksum } = named;
+  await verifyFile(context, path, { ...options, ...label, checksum, knownAs: source.path });
+  return await toStoredImage(path, await context.index.read(), label);
 }
 
 async function resolveOrigin(
@@ -90,34 +93,62 @@ async function resolveOrigin(
     throw new ImageNotFoundError(label.reference, "it is not on this host", `heyvm pull ${label.reference}`);
   }
   const mode = download === "always" ? "always" : "missing";
-  const path = found?.path ?? (await fetchImage(context, origin, mode, work));
+  const there = found?.path ?? (await fetchImage(context, origin, mode, work));
   if (origin.kind === "url" && origin.checksum !== undefined) {
     const checksum = formatChecksum(origin.checksum);
     const { reference, architecture } = origin;
-    await verifyFile(context, path, { ...work, reference, architecture, checksum });
+    await verifyFile(context, there, { ...work, reference, architecture, checksum });
   }
   try {
-    return await toStoredImage(path, await context.index.read(), label);
+    const { architecture } = label;
+    const algorithm = algorithmOf(origin);
+    const path = await fileToUse(context, there, {
+      ...work,
+      reference: origin.reference,
+      architecture,
+      algorithm,
+    });
+    const image = await toStoredImage(path, await context.index.read(), label);
+    const isUnverified = origin.kind === "catalogue" && !image.verified;
+    return isUnverified ? { ...image, warning: neverVerified(label.reference, there) } : image;
   } catch (error) {
     if (!(error instanceof ImageInvalidError)) throw error;
     const hint = `move that file away, or fetch a good one: heyvm pull --force ${label.reference}`;
-    throw new ImageInvalidError(path, error.reason, { cause: error, hint });
+    throw new ImageInvalidError(there, error.reason, { cause: error, hint });
   }
 }
 
 async function resolvePath(
   context: StoreContext,
   path: string,
-  { reference, architecture }: { reference: string; architecture: Architecture },
+  options: ImageWork & Omit<ImageLabel, "name"> & Partial<ImageLabel>,
 ): Promise<StoredImage> {
-  return await toStoredImage(path, await context.index.read(), { name: path, reference, architecture });
+  const { name = path, reference, architecture } = options;
+  const used = await fileToUse(context, path, { ...options, algorithm: "sha256" });
+  return await toStoredImage(used, await context.index.read(), { name, reference, architecture });
+}
+
+function algorithmOf(origin: ImageOrigin): ChecksumAlgorithm {
+  return origin.kind === "catalogue"
+    ? origin.file.checksum.algorithm
+    : (origin.checksum?.algorithm ?? "sha256");
+}
+
+function neverVerified(reference: string, path: string): string {
+  return `the image ${reference} was found at ${path} and never compared with its publisher's checksum: heyvm pull --force ${reference} does that`;
 }
 
 /** Compares a file with a checksum once, and again when the file is not the same any more. */
 export async function verifyFile(
   context: StoreContext,
   path: string,
-  options: ResolveOptions & { reference: string; architecture: Architecture; checksum: string },
+  options: ImageWork & {
+    reference: string;
+    architecture: Architecture;
+    checksum: string;
+    /** The file that the user gave, when this is a copy. */
+    knownAs?: string;
+  },
 ): Promise<void> {
   const { algorithm, hex } = parseChecksum(options.checksum);
   const stamp = await stampOfFile(path);
@@ -134,13 +165,21 @@ export async function verifyFile(
     const sums = { algorithm, expected: hex, actual: actual.hex, source: "the given checksum" };
     const hint =
       "compare the given checksum with the publisher's, and the file's size with what it should be";
-    throw new ImageChecksumMismatchError(path, sums, hint);
+    throw new ImageChecksumMismatchError(options.knownAs ?? path, sums, hint);
   }
   await context.index.change(signal, (index) => {
     const { architecture } = options;
     const digest = formatChecksum(actual);
-    const download = recordOf(index, path, stamp)?.download;
-    putRecord(index, { path, stamp: stampText(stamp), digest, verified: true, download, architecture });
+    const { download, copyOf } = recordOf(index, path, stamp) ?? {};
+    putRecord(index, {
+      path,
+      stamp: stampText(stamp),
+      digest,
+      verified: true,
+      download,
+      copyOf,
+      architecture,
+    });
   });
 }
 

@@ -16,6 +16,7 @@ const titles: Record<ImagePhase, string> = {
   download: "Downloading",
   verify: "Verifying",
   place: "Storing",
+  "own-copy": "Making a private copy of",
 };
 
 /** Turns events into steps: one begins when the phase changes, and the one before is done then. */

@@ -12,6 +12,9 @@ export interface StoreContext {
   searchFolders: readonly string[];
   /** The last of them. */
   downloadFolder: string;
+  /** Of copies that nobody else can change. */
+  copyFolder: string;
+  alsoTrusted: readonly string[];
   index: IndexFile;
   mirrors: Partial<Record<Publisher, string>>;
   timeouts: DownloadTimeouts;

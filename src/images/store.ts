@@ -30,6 +30,8 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
   const context: StoreContext = {
     searchFolders,
     downloadFolder,
+    copyFolder: resolve(options.copyFolder),
+    alsoTrusted: options.alsoTrusted ?? [],
     index: openIndex(options.indexPath),
     mirrors: options.mirrors ?? {},
     timeouts: { ...defaultTimeouts, ...options.timeouts },

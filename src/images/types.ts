@@ -9,6 +9,10 @@ export interface ImageStoreOptions {
   searchFolders: readonly string[];
   /** File of the names that the user added and of where downloads came from. Its folder is made when missing. */
   indexPath: string;
+  /** Copies of files that others may change. Made when missing, for this user alone. */
+  copyFolder: string;
+  /** Names of accounts that may own an image beside root and this user: QEMU's, to which libvirt gives what it uses. */
+  alsoTrusted?: readonly string[] | undefined;
   /** Base URLs (scheme, host and maybe a path) that replace the publishers' own. */
   mirrors?: Partial<Record<Publisher, string>> | undefined;
   timeouts?: Partial<DownloadTimeouts> | undefined;
@@ -31,9 +35,10 @@ export interface DownloadTimeouts {
 
 /**
  * `lookup` in the folders · `checksum` asks the publisher what is current · `wait` for another process that already
- * downloads the same · `download` · `verify` hashes what is here · `place` puts it where it may be used.
+ * downloads the same · `download` · `verify` hashes what is here · `place` puts it where it may be used · `own-copy` copies a file
+ * that others may change.
  */
-export type ImagePhase = "lookup" | "checksum" | "wait" | "download" | "verify" | "place";
+export type ImagePhase = "lookup" | "checksum" | "wait" | "download" | "verify" | "place" | "own-copy";
 
 export interface ImageProgress {
   phase: ImagePhase;

@@ -98,12 +98,15 @@ async function become(
   { name, slug }: NameReservation,
   progress: Progress,
 ): Promise<LiveSandbox> {
-  const { id, spec: before } = sandbox.record;
-  sandbox.record = provisioningRecord(id, { ...spec, name, slug, image: before.image }, warnings);
+  const { id, spec: before, warnings: earlier } = sandbox.record;
+  sandbox.record = provisioningRecord(id, { ...spec, name, slug, image: before.image }, [
+    ...warnings,
+    ...earlier,
+  ]);
   sandbox.warm = false;
   await wholly(context, sandbox, backend, progress, async (progress) => {
     const { signal } = progress;
-    for (const warning of started.warnings) progress.onWarning(warning);
+    for (const warning of [...earlier, ...started.warnings]) progress.onWarning(warning);
     if (spec.workingDirectory !== before.workingDirectory) {
       await agent.files.makeDirectory(spec.workingDirectory, { recursive: true, signal });
     }

@@ -95,7 +95,13 @@ export async function makeMachine(
       { id: "image", title: `Looking for image ${imageReference}` },
       async () => await context.images.take(imageReference, progress),
     );
-    await change(context, sandbox, { spec: { ...sandbox.record.spec, image: held.image } });
+    const { spec, warnings } = sandbox.record;
+    const { warning } = held.image;
+    if (warning !== undefined) progress.onWarning(warning);
+    await change(context, sandbox, {
+      spec: { ...spec, image: held.image },
+      warnings: [...warnings, ...(warning === undefined ? [] : [warning])],
+    });
   }
   // The image may have taken minutes.
   await recordFolders(context, sandbox);

@@ -15,6 +15,8 @@ export interface ImageInfo {
   /** Changes whenever the bytes do. */
   fingerprint: string;
   architecture: string;
+  /** Its bytes were compared with the publisher's checksum, or with the one that was given. */
+  verified: boolean;
   /** A sandbox or a prepared disk stands on it. */
   inUse: boolean;
   /** The document as on the wire, snake case. */
@@ -73,6 +75,7 @@ function toImageInfo(answer: ImageAnswer): ImageInfo {
     virtualSizeBytes: answer.virtual_size,
     fingerprint: answer.fingerprint,
     architecture: answer.architecture,
+    verified: answer.verified,
     inUse: answer.in_use,
     toJSON: () => answer,
   };

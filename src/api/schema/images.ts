@@ -13,6 +13,8 @@ export const imageSchema = z
     virtual_size: z.number(),
     fingerprint: z.string(),
     architecture: z.string(),
+    /** Whether its bytes were compared with the publisher's checksum, or with the one that was given. */
+    verified: z.boolean(),
     /** Whether a sandbox or a prepared disk stands on it. */
     in_use: z.boolean(),
   })

@@ -11,9 +11,22 @@ const image: Image = {
   fingerprint: "sha256:test",
   architecture: "x86_64",
 };
-const stored: StoredImage = { ...image, name: image.reference, sizeBytes: 4096 };
+const stored: StoredImage = { ...image, name: image.reference, sizeBytes: 4096, verified: true };
+
+/** Resolved with a warning. */
+export const dubiousImage = "debian:12";
+export const dubiousWarning = "the image debian:12 was found somewhere";
 
 async function resolve(reference: string): Promise<StoredImage> {
+  if (reference === dubiousImage) {
+    return await Promise.resolve({
+      ...stored,
+      reference,
+      name: reference,
+      verified: false,
+      warning: dubiousWarning,
+    });
+  }
   if (reference === image.reference) return await Promise.resolve(stored);
   throw new HeyvmError("image_not_found", `there is no image ${reference}`, {
     hint: "heyvm images supported",

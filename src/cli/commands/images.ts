@@ -43,6 +43,7 @@ function defineList(command: Command): void {
           { title: "SIZE", value: ({ sizeBytes }) => formatSize(sizeBytes) },
           { title: "DISK", value: ({ virtualSizeBytes }) => formatSize(virtualSizeBytes) },
           { title: "ARCH", value: ({ architecture }) => architecture },
+          { title: "VERIFIED", value: ({ verified }) => (verified ? "yes" : "no") },
           { title: "IN USE", value: ({ inUse }) => (inUse ? "yes" : "no") },
           { title: "PATH", value: ({ path }) => path, flexible: true },
         ],

@@ -11,6 +11,8 @@ export interface Scratch extends AsyncDisposable {
   root: string;
   first: string;
   downloads: string;
+  /** Where copies of files lie that others may change. */
+  copies: string;
   indexPath: string;
   store(options?: Partial<ImageStoreOptions>): ImageStore;
 }
@@ -32,17 +34,20 @@ export async function createScratch(): Promise<Scratch> {
   const root = await mkdtemp(join(parent, "heyvm-images-"));
   const first = join(root, "first");
   const downloads = join(root, "downloads");
+  const copies = join(root, "state", "images");
   const indexPath = join(root, "state", "images.json");
-  await mkdir(first);
+  await mkdir(first, { mode: 0o755 });
   return {
     root,
     first,
     downloads,
+    copies,
     indexPath,
     store: (options = {}) =>
       createImageStore({
         searchFolders: [first, downloads],
         indexPath,
+        copyFolder: copies,
         timeouts: patientTimeouts,
         ...options,
       }),
