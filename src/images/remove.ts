@@ -10,8 +10,8 @@ import { findAll, findFirst } from "./folders.ts";
 import { hashFile } from "./hash-file.ts";
 import { architectures } from "./image.ts";
 import { fingerprintOfStamp, stampOfFile } from "./image-file.ts";
-import { dropRecord, type ImageIndex, isOurs, type NameRecord, recordOf } from "./index-file.ts";
-import { pathOfName } from "./names.ts";
+import { dropRecord, type ImageIndex, isOurs, type NameRecord, recordOf, stampText } from "./index-file.ts";
+import { otherPaths, pathOfName } from "./names.ts";
 import { copiesOf } from "./own-copy.ts";
 import { removePartial } from "./partial-file.ts";
 import { parseReference } from "./reference.ts";
@@ -121,6 +121,7 @@ async function findRemoval(
   return await nameRemoval(context, index, named, options);
 }
 
+/** A name may always go while another stands for the same: what disks stand on stays then. */
 async function nameRemoval(
   context: StoreContext,
   index: ImageIndex,
@@ -129,12 +130,36 @@ async function nameRemoval(
 ): Promise<Removal> {
   const { name } = named;
   const path = await pathOfName(context, named);
-  if (path === undefined) return { paths: [], name, keys: [] };
-  const copies = copiesOf(index, path).map((copy) => copy.path);
-  if (named.source.includes("://")) return { paths: [path, ...copies], name, keys: [] };
-  // The file is the user's: only its name goes, but not while disks stand on it.
-  await refuseInUse(index, name, path, options);
-  return { paths: copies, name, keys: [] };
+  const others = await otherPaths(context, index, named);
+  if (path === undefined || others.includes(path)) return { paths: [], name, keys: [] };
+  const isDownload = named.source.includes("://");
+  const files = [...(isDownload ? [path] : []), ...copiesOf(index, path).map((copy) => copy.path)];
+  if (!(await hasContentOf(index, path, others))) {
+    // A file of the user's stays, but not without a name while disks stand on it.
+    await refuseInUse(index, name, path, options);
+    return { paths: files, name, keys: [] };
+  }
+  const paths: string[] = [];
+  for (const file of files) if (!(await isInUse(index, file, options))) paths.push(file);
+  return { paths, name, keys: [] };
+}
+
+/** Whether one of `others` is known to have the same bytes. */
+async function hasContentOf(index: ImageIndex, path: string, others: readonly string[]): Promise<boolean> {
+  const content = await contentsOf(index, path);
+  for (const other of others) {
+    if ((await contentsOf(index, other)).some((fingerprint) => content.includes(fingerprint))) return true;
+  }
+  return false;
+}
+
+/** The fingerprints that a file, or a copy of what it is now, is used under. */
+async function contentsOf(index: ImageIndex, path: string): Promise<string[]> {
+  const stamp = await stampOfFile(path);
+  if (stamp === undefined) return [];
+  const copies = copiesOf(index, path).filter(({ copyOf }) => copyOf?.stamp === stampText(stamp));
+  const digests = copies.map(({ digest }) => digest);
+  return [...digests, recordOf(index, path, stamp)?.digest ?? fingerprintOfStamp(stamp)];
 }
 
 async function catalogueRemoval(context: StoreContext, index: ImageIndex, name: string): Promise<Removal> {
