@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { awaySuffix } from "../sandbox/testing/process-backend.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
 
 async function testFolder(): Promise<string> {
@@ -270,4 +271,36 @@ test("an image goes when no sandbox stands on it, not even one whose backend can
   const third = await start(folder);
   await third.call("DELETE", "/sandboxes/box");
   expect(await third.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
+});
+
+test("no image goes while a backend that has sandboxes cannot be asked what stands on it", async () => {
+  const folder = await testFolder();
+  const api = await start(folder);
+  const away = join(folder, `machines${awaySuffix}`);
+  const remove = async () => await api.call("DELETE", "/images/another");
+
+  // One that has none is no obstacle.
+  await writeFile(away, "");
+  expect(await remove()).toMatchObject({ status: 200 });
+  await rm(away);
+
+  await api.call("POST", "/sandboxes", { name: "box" });
+  expect(await remove()).toMatchObject({ status: 200 });
+  await writeFile(away, "");
+  const refused = {
+    status: 503,
+    json: {
+      code: "backend_unavailable",
+      detail: expect.stringMatching(/libvirt.*has sandboxes \(box\).*it is away/),
+      hint: "bring it back",
+    },
+  };
+  expect(await remove()).toMatchObject(refused);
+  expect(await api.call("POST", "/images/prune", {})).toMatchObject(refused);
+  expect(await api.call("GET", "/images")).toMatchObject({ status: 200, json: [{ in_use: true }] });
+  await rm(away);
+  expect(await remove()).toMatchObject({ status: 200 });
+  await api.call("DELETE", "/sandboxes/box");
+  await writeFile(away, "");
+  expect(await remove()).toMatchObject({ status: 200 });
 });

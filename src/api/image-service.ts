@@ -1,6 +1,7 @@
 /** What the routes need of the image store. */
 import type { MachineContext } from "../backends/backend.ts";
 import type { Image } from "../images/image.ts";
+import type { ImageUse } from "../images/types.ts";
 import type { ImageSource } from "../sandbox/index.ts";
 
 export interface StoredImage extends Image {
@@ -28,7 +29,7 @@ export interface ImageService extends ImageSource {
     source: string,
     options: MachineContext & { checksum: string | undefined },
   ): Promise<StoredImage>;
-  /** `inUse`: fingerprints that may not go; throws `image_in_use` for them. */
-  remove(name: string, options: { inUse: ReadonlySet<string>; signal: AbortSignal }): Promise<string[]>;
-  prune(options: { inUse: ReadonlySet<string>; everything: boolean; signal: AbortSignal }): Promise<string[]>;
+  /** Throws `image_in_use` for what is in use, and what `unknown` is for what may be. */
+  remove(name: string, options: ImageUse & { signal: AbortSignal }): Promise<string[]>;
+  prune(options: ImageUse & { everything: boolean; signal: AbortSignal }): Promise<string[]>;
 }

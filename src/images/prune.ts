@@ -15,8 +15,6 @@ export async function pruneImages(
   context: StoreContext,
   options: RemoveOptions & { everything: boolean },
 ): Promise<string[]> {
-  const removed = await pruneInterrupted(context, options.signal);
-  await removeUnfinishedCopies(context);
   const index = await context.index.read();
   const gone: string[] = [];
   for (const record of index.files) {
@@ -29,6 +27,9 @@ export async function pruneImages(
   const candidates = options.everything
     ? [...downloads, ...copies]
     : [...downloads.filter((one) => isReplaced(one, downloads)), ...(await outdated(copies))];
+  if (options.unknown !== undefined && candidates.length > 0) throw options.unknown;
+  const removed = await pruneInterrupted(context, options.signal);
+  await removeUnfinishedCopies(context);
   for (const { path, download, copyOf } of candidates) {
     options.signal.throwIfAborted();
     if (await isInUse(index, path, options)) continue;

@@ -16,11 +16,10 @@ import { copiesOf } from "./own-copy.ts";
 import { removePartial } from "./partial-file.ts";
 import { parseReference } from "./reference.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
+import type { ImageUse } from "./types.ts";
 import { downloadKey, hostArchitecture, partialPathOf, type StoreContext } from "./store-context.ts";
 
-export interface RemoveOptions {
-  /** Fingerprints that may not go. */
-  inUse: ReadonlySet<string>;
+export interface RemoveOptions extends ImageUse {
   signal: AbortSignal;
 }
 
@@ -102,6 +101,7 @@ async function refuseInUse(
   options: RemoveOptions,
 ): Promise<void> {
   if (await isInUse(index, path, options)) throw new ImageInUseError(reference, path);
+  if (options.unknown !== undefined) throw options.unknown;
 }
 
 async function findRemoval(
@@ -140,7 +140,9 @@ async function nameRemoval(
     return { paths: files, name, keys: [] };
   }
   const paths: string[] = [];
-  for (const file of files) if (!(await isInUse(index, file, options))) paths.push(file);
+  for (const file of options.unknown === undefined ? files : []) {
+    if (!(await isInUse(index, file, options))) paths.push(file);
+  }
   return { paths, name, keys: [] };
 }
 

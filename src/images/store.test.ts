@@ -294,6 +294,25 @@ describe("removal", () => {
     expect(await namesIn(scratch.downloads)).toEqual([]);
   });
 
+  it("of what may be in use is refused with the reason, and removes nothing", async () => {
+    await using publisher = await startPublisher();
+    await using scratch = await createScratch();
+    publisher.publish(debianPath, image);
+    const store = scratch.store({ mirrors: { debian: publisher.url } });
+    const { path } = await store.resolve("debian:12", x86);
+    await writeFile(join(scratch.root, "mine.qcow2"), newer, { mode: 0o644 });
+    for (const name of ["one", "two"]) await store.add(name, join(scratch.root, "mine.qcow2"), { signal });
+    const unknown = new Error("nobody knows");
+    const use = { inUse: nobody, unknown, signal };
+    await expect(store.remove("debian:12", use)).rejects.toBe(unknown);
+    await expect(store.prune({ ...use, everything: true })).rejects.toBe(unknown);
+    expect((await readFile(path)).equals(image)).toBe(true);
+    // What nothing can stand on goes all the same.
+    expect(await store.prune(use)).toEqual([]);
+    expect(await store.remove("one", use)).toEqual(["the name one"]);
+    await expect(store.remove("two", use)).rejects.toBe(unknown);
+  });
+
   it("leaves alone what heyvm did not bring", async () => {
     await using scratch = await createScratch();
     const path = join(scratch.first, debianFile);

@@ -43,7 +43,7 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
     supported: async (signal) => await listSupported(context, signal),
     add: async (name, source, addOptions) => await addImage(context, name, source, addOptions),
     remove: async (reference, removeOptions) => await removeImage(context, reference, removeOptions),
-    prune: async ({ inUse, everything = false, signal }) =>
-      await pruneImages(context, { inUse, everything, signal }),
+    prune: async ({ everything = false, ...options }) =>
+      await pruneImages(context, { ...options, everything }),
   };
 }

@@ -103,6 +103,14 @@ export interface SupportedImage {
   path: string | undefined;
 }
 
+/** What may not be removed. */
+export interface ImageUse {
+  /** Fingerprints of images that disks stand on. */
+  inUse: ReadonlySet<string>;
+  /** Why there may be more of them: thrown instead of removing what may be one. */
+  unknown?: Error | undefined;
+}
+
 export interface ImageStore {
   /** The image that a name, a path or a URL stands for, checked and ready to be used; downloads it when needed. */
   resolve(reference: string, options: ResolveOptions): Promise<StoredImage>;
@@ -116,14 +124,10 @@ export interface ImageStore {
    * Removes a download, or forgets a name (a file of the user's is never touched). Answers in words what went. Throws
    * `image_in_use` when its fingerprint is in `inUse`.
    */
-  remove(reference: string, options: { inUse: ReadonlySet<string>; signal: AbortSignal }): Promise<string[]>;
+  remove(reference: string, options: ImageUse & { signal: AbortSignal }): Promise<string[]>;
   /**
    * Removes interrupted downloads and downloads that a newer one replaced; with `everything` each download that nobody
    * uses. Answers in words what went.
    */
-  prune(options: {
-    inUse: ReadonlySet<string>;
-    everything?: boolean | undefined;
-    signal: AbortSignal;
-  }): Promise<string[]>;
+  prune(options: ImageUse & { everything?: boolean | undefined; signal: AbortSignal }): Promise<string[]>;
 }

@@ -9,6 +9,7 @@ export { consoleLines, followStartCommand, linesOf, type LogLine, readLogs } fro
 export { collectOutput } from "./output.ts";
 export { pauseSandbox, resumeSandbox } from "./pause.ts";
 export { type Progress, silentProgress } from "./progress.ts";
+export { askImageUse } from "./image-use.ts";
 export { prune } from "./prune.ts";
 export { type LiveSandbox } from "./registry.ts";
 export { removeSandbox } from "./remove.ts";

@@ -15,6 +15,8 @@ import {
   type SupportedImageAnswer,
   supportedImageListSchema,
 } from "../schema.ts";
+import type { ImageUse } from "../../images/types.ts";
+import { askImageUse } from "../../sandbox/index.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody } from "../validate.ts";
 import { toImageAnswer } from "../wire.ts";
@@ -23,27 +25,15 @@ const tag = "images";
 const imageParams = z.object({ name: z.string() });
 
 export function addImageRoutes(api: Api, { context, images, log }: ApiServices): void {
-  /** Fingerprints of images that a sandbox, a warm machine or a backend's preparation stands on. */
-  const inUse = async (signal: AbortSignal): Promise<Set<string>> => {
-    const used = new Set<string>();
-    // Their records tell, also of those whose backend cannot be asked now.
-    for (const { record } of context.registry.all()) {
-      if (record.spec.image !== undefined) used.add(record.spec.image.fingerprint);
-    }
-    for (const { backend } of context.backends.opened()) {
-      const { available } = await backend.availability(signal);
-      if (!available || !backend.usesImages) continue;
-      for (const fingerprint of await backend.imagesInUse(signal)) used.add(fingerprint);
-    }
-    return used;
-  };
+  const inUse = async (signal: AbortSignal): Promise<Set<string>> =>
+    (await askImageUse(context, signal)).inUse;
 
-  /** Runs a removal with the fingerprints that may not go. Nobody takes an image meanwhile. */
-  const whileUnused = async <T>(signal: AbortSignal, remove: (used: Set<string>) => Promise<T>): Promise<T> =>
-    await context.images.whileRemoving(
-      signal,
-      async (held) => await remove(new Set([...held, ...(await inUse(signal))])),
-    );
+  /** Runs a removal that is told what may not go. Nobody takes an image meanwhile. */
+  const whileUnused = async <T>(signal: AbortSignal, remove: (use: ImageUse) => Promise<T>): Promise<T> =>
+    await context.images.whileRemoving(signal, async (held) => {
+      const { inUse, unknown } = await askImageUse(context, signal);
+      return await remove({ inUse: new Set([...held, ...inUse]), unknown });
+    });
 
   addEndpoint(
     api,
@@ -140,10 +130,7 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
     async (c) => {
       const signal = c.get("signal");
       const name = c.req.param("name") ?? "";
-      const removed = await whileUnused(
-        signal,
-        async (inUse) => await images.remove(name, { inUse, signal }),
-      );
+      const removed = await whileUnused(signal, async (use) => await images.remove(name, { ...use, signal }));
       return c.json({ removed } satisfies Pruned);
     },
   );
@@ -163,7 +150,7 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
       const signal = c.get("signal");
       const removed = await whileUnused(
         signal,
-        async (inUse) => await images.prune({ inUse, everything, signal }),
+        async (use) => await images.prune({ ...use, everything, signal }),
       );
       return c.json({ removed } satisfies Pruned);
     },

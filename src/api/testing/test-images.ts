@@ -47,10 +47,16 @@ export function createTestImages(): ImageService {
       return await resolve(reference);
     },
     add: async (name) => await Promise.resolve({ ...stored, name }),
-    remove: async (name, { inUse }) => {
-      if (inUse.has(image.fingerprint)) throw new ImageInUseError(name, image.path);
+    remove: async (name, { inUse, unknown }) => {
+      if (name === image.reference && inUse.has(image.fingerprint)) {
+        throw new ImageInUseError(name, image.path);
+      }
+      if (unknown !== undefined) throw unknown;
       return await Promise.resolve([`image ${name}`]);
     },
-    prune: async () => await Promise.resolve([]),
+    prune: async ({ unknown }) => {
+      if (unknown !== undefined) throw unknown;
+      return await Promise.resolve([]);
+    },
   };
 }

@@ -22,6 +22,8 @@ const rebootFile = "reboot";
 const heldFile = "held";
 /** A guest with this file cannot be removed. */
 const lastingFile = "lasting";
+/** While a file of the folder's name with this is there, the backend cannot be asked. */
+export const awaySuffix = ".away";
 const watchIntervalMs = 100;
 
 interface Machine {
@@ -75,7 +77,12 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
     name: "libvirt",
     description: "test backend",
     usesImages: options.usesImages,
-    availability: async () => await Promise.resolve({ available: true }),
+    availability: async () =>
+      await Promise.resolve(
+        existsSync(folder + awaySuffix)
+          ? { available: false, reason: "it is away", hint: "bring it back" }
+          : { available: true },
+      ),
     diagnose: async () =>
       await Promise.resolve([
         { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
