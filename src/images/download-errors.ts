@@ -1,4 +1,5 @@
 /** Why a server's file could not be had. */
+import { formatSize } from "../config/size.ts";
 import { HeyvmError } from "../errors/index.ts";
 
 /** What a failed download is told to the user with. */
@@ -71,6 +72,16 @@ export class TruncatedAnswerError extends DownloadFailedError {
       temporary: true,
       details: { done_bytes: doneBytes, total_bytes: totalBytes },
     });
+  }
+}
+
+/** The server went on sending after the announced number of bytes, or after more than any image has. */
+export class OversizedAnswerError extends DownloadFailedError {
+  constructor(subject: DownloadSubject, announced: boolean, limitBytes: number) {
+    const reason = announced
+      ? `it sent more than the ${limitBytes} bytes that it announced`
+      : `it announced no size, and did not end within ${formatSize(limitBytes)}`;
+    super(subject, reason, { temporary: false, details: { limit_bytes: limitBytes } });
   }
 }
 

@@ -8,6 +8,7 @@ import { type Checksum, formatChecksum } from "./checksum.ts";
 import { isMarkup } from "./disk-signatures.ts";
 import {
   type DownloadSubject,
+  OversizedAnswerError,
   ServerSilentError,
   TruncatedAnswerError,
   UnexpectedAnswerError,
@@ -15,6 +16,7 @@ import {
 import { ImageChecksumMismatchError } from "./errors.ts";
 import { checkEncoding, connectionError, discard, type Http, type HttpAnswer } from "./http.ts";
 import { openPartial, type PartialFile, type PartialOrigin } from "./partial-file.ts";
+import { lengthOf, parseContentRange, rangeHeaders, validatorOf } from "./ranges.ts";
 import { withRetries } from "./retry.ts";
 import { createSpeedMeter } from "./speed.ts";
 import type { DownloadTimeouts, ImageProgress } from "./types.ts";
@@ -27,6 +29,8 @@ export interface Download {
   partialPath: string;
   http: Http;
   timeouts: DownloadTimeouts;
+  /** Where the server does not announce how many there are. */
+  maxUnannouncedBytes: number;
   signal: AbortSignal;
   onProgress: (progress: Omit<ImageProgress, "reference">) => void;
 }
@@ -132,8 +136,10 @@ async function receive(
   const answer = await http.get({ url, subject, signal, headers: rangeHeaders(partial), accept: [206, 416] });
   const { body, header } = answer;
   try {
-    const totalBytes = await begin(partial, work, answer);
-    if (totalBytes === "again") return await receive(partial, work, resumedBytes);
+    const announced = await begin(partial, work, answer);
+    if (announced === "again") return await receive(partial, work, resumedBytes);
+    const { totalBytes, endBytes } = announced;
+    const limitBytes = endBytes ?? work.maxUnannouncedBytes;
     const meter = createSpeedMeter();
     const keptBytes = partial.sizeBytes === 0 ? undefined : resumedBytes;
     const report = throttled((doneBytes) =>
@@ -151,6 +157,9 @@ async function receive(
       // A body without an encoding yields buffers.
       if (!Buffer.isBuffer(chunk)) continue;
       if (partial.sizeBytes === 0) refuseMarkup(chunk, header("content-type"), subject);
+      if (partial.sizeBytes + chunk.length > limitBytes) {
+        throw new OversizedAnswerError(subject, endBytes !== undefined, limitBytes);
+      }
       await partial.append(chunk);
       report(partial.sizeBytes);
     }
@@ -165,12 +174,15 @@ async function receive(
   }
 }
 
+interface Announced {
+  /** Of the whole file. */
+  totalBytes: number | undefined;
+  /** Where in the file this answer ends. */
+  endBytes: number | undefined;
+}
+
 /** Fits the partial file to the answer; `again`: the server cannot go on there, and has to be asked from the start. */
-async function begin(
-  partial: PartialFile,
-  work: Download,
-  answer: HttpAnswer,
-): Promise<number | undefined | "again"> {
+async function begin(partial: PartialFile, work: Download, answer: HttpAnswer): Promise<Announced | "again"> {
   const { subject, url, expected } = work;
   const { status, header, body } = answer;
   checkEncoding(header("content-encoding"), subject, body);
@@ -196,31 +208,7 @@ async function begin(
     checksum: checksumText(expected),
     bootId: await bootId(),
   });
-  return totalBytes;
-}
-
-function rangeHeaders({ sizeBytes, origin }: PartialFile): Record<string, string> {
-  if (sizeBytes === 0) return {};
-  const validator = origin === undefined ? undefined : validatorOf(origin);
-  return { range: `bytes=${sizeBytes}-`, ...(validator === undefined ? {} : { "if-range": validator }) };
-}
-
-/** What a server can tell a changed file by; weak tags are not allowed for ranges. */
-function validatorOf({ etag, lastModified }: PartialOrigin): string | undefined {
-  return etag !== undefined && !etag.startsWith("W/") ? etag : lastModified;
-}
-
-function parseContentRange(
-  header: string | undefined,
-): { start: number; totalBytes: number | undefined } | undefined {
-  const match = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(header ?? "");
-  if (match === null) return undefined;
-  return { start: Number(match[1]), totalBytes: match[2] === "*" ? undefined : Number(match[2]) };
-}
-
-function lengthOf(header: string | undefined): number | undefined {
-  const length = Number(header);
-  return header !== undefined && Number.isSafeInteger(length) && length >= 0 ? length : undefined;
+  return { totalBytes, endBytes: range === undefined ? totalBytes : range.endBytes };
 }
 
 async function ensureRoom(partial: PartialFile, totalBytes: number): Promise<void> {

@@ -80,8 +80,16 @@ async function fetchLocked(
       return found.path;
     }
     const partialPath = partialPathOf(context, keyOf(origin));
-    const { timeouts } = context;
-    const digest = await download({ ...target, partialPath, http, timeouts, signal, onProgress: report });
+    const { timeouts, maxUnannouncedBytes } = context;
+    const digest = await download({
+      ...target,
+      partialPath,
+      http,
+      timeouts,
+      maxUnannouncedBytes,
+      signal,
+      onProgress: report,
+    });
     report({ phase: "place", url: target.subject.url });
     return await place(context, { ...target, partialPath, digest, origin, signal });
   } finally {

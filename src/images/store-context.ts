@@ -18,6 +18,7 @@ export interface StoreContext {
   index: IndexFile;
   mirrors: Partial<Record<Publisher, string>>;
   timeouts: DownloadTimeouts;
+  maxUnannouncedBytes: number;
   shared: SharedWork<string, ImageProgress>;
 }
 

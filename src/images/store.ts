@@ -20,6 +20,9 @@ const defaultTimeouts: DownloadTimeouts = {
   attempts: 4,
 };
 
+/** More than cloud images have, and less than most disks. */
+const defaultMaxUnannouncedBytes = 32 * 2 ** 30;
+
 /** The store of one user's images. Holds nothing open between calls: nothing to close. */
 export function createImageStore(options: ImageStoreOptions): ImageStore {
   const searchFolders = options.searchFolders.map((folder) => resolve(folder));
@@ -35,6 +38,7 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
     index: openIndex(options.indexPath),
     mirrors: options.mirrors ?? {},
     timeouts: { ...defaultTimeouts, ...options.timeouts },
+    maxUnannouncedBytes: options.maxUnannouncedBytes ?? defaultMaxUnannouncedBytes,
     shared: createSharedWork("the download"),
   };
   return {

@@ -16,6 +16,8 @@ export interface ImageStoreOptions {
   /** Base URLs (scheme, host and maybe a path) that replace the publishers' own. */
   mirrors?: Partial<Record<Publisher, string>> | undefined;
   timeouts?: Partial<DownloadTimeouts> | undefined;
+  /** Where a server doesn't announce how long a file is. Default: 32 GiB. */
+  maxUnannouncedBytes?: number | undefined;
 }
 
 export interface DownloadTimeouts {

@@ -13,6 +13,7 @@ export interface Pull {
   signal?: AbortSignal;
   onProgress?: (progress: ImageProgress) => void;
   timeouts?: Partial<DownloadTimeouts>;
+  maxUnannouncedBytes?: number;
 }
 
 export interface DownloadBench extends AsyncDisposable {
@@ -33,10 +34,11 @@ export async function createDownloadBench(image: Buffer): Promise<DownloadBench>
   const scratch = await createScratch();
   publisher.publish(debianPath, image);
 
-  const pull: DownloadBench["pull"] = async ({ timeouts, ...work } = {}) => {
+  const pull: DownloadBench["pull"] = async ({ timeouts, maxUnannouncedBytes, ...work } = {}) => {
     const store = scratch.store({
       mirrors: { debian: publisher.url },
       timeouts: { ...patientTimeouts, ...timeouts },
+      maxUnannouncedBytes,
     });
     const signal = AbortSignal.timeout(600_000);
     return await store.resolve("debian:12", { architecture: "x86_64", signal, ...work });
