@@ -39,15 +39,17 @@ export function createRequestCheck(options: {
   token: string;
   /** The address that the listener was told to use. */
   host: string;
+  /** With TLS, the certificate tells whose name it is. */
+  hasTls: boolean;
 }): RequestCheck {
   const { host } = options;
   const expected = digest(`Bearer ${options.token}`);
   const hosts = new Set([...loopbackNames, host, `[${host}]`]);
-  const listensEverywhere = host === "0.0.0.0" || host === "::";
+  const isAnyName = options.hasTls || host === "0.0.0.0" || host === "::";
   return (request) => {
     const named = request.headers.host ?? "";
     // A name that an attacker's DNS server points at us (DNS rebinding) is not ours.
-    if (!listensEverywhere && !hosts.has(named.replace(/:\d+$/, ""))) {
+    if (!isAnyName && !hosts.has(named.replace(/:\d+$/, ""))) {
       throw new UnauthorizedError(`host ${JSON.stringify(named)} is not this daemon's`);
     }
     const { origin } = request.headers;

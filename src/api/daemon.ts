@@ -18,6 +18,7 @@ import type { ImageService } from "./image-service.ts";
 import { closeListener, createListener, type Listener, listenOnTcp } from "./listeners.ts";
 import type { DaemonInfo } from "./schema.ts";
 import type { ApiServices } from "./services.ts";
+import { findTcpAddress, type TcpAddress } from "./tcp-address.ts";
 import { listenOnUnixSocket, removeStaleSocket } from "./unix-socket.ts";
 import { calmMs, DaemonFailedError, type Failure, noticeOf, watchUnforeseen } from "./unforeseen.ts";
 
@@ -30,6 +31,8 @@ export interface ServeOptions {
   flags?: Partial<Record<SettingKey, unknown>> | undefined;
   /** Also listen on TCP, at the address of the settings `api.host` and `api.port`. */
   tcp?: boolean | undefined;
+  /** Without TLS also at an address that other machines can reach. */
+  insecureHttp?: boolean | undefined;
   /** Leave when nothing is left to do, as a daemon does that was started on demand. */
   exitWhenIdle?: boolean | undefined;
   /** Ends the daemon. */
@@ -88,6 +91,8 @@ async function runOnce(
 ): Promise<Failure | undefined> {
   const { state, earlier } = beginning;
   const settings = await loadSettings({ path: state.settings, flags: options.flags });
+  const tcp =
+    options.tcp === true ? await findTcpAddress(settings, options.insecureHttp === true) : undefined;
   await using cleanup = createCleanup();
   const lock = await lockStateFolder(state);
   cleanup.defer(async () => await lock[Symbol.asyncDispose]());
@@ -113,7 +118,7 @@ async function runOnce(
   cleanup.defer(async () => await sandboxes.close());
   const failed = unforeseen.signal;
   await serveSandboxes(
-    { ...beginning, options, socketPath, settings, sandboxes, images, log, failed },
+    { ...beginning, options, tcp, socketPath, settings, sandboxes, images, log, failed },
     cleanup,
   );
   log.info({ pid: process.pid }, "daemon leaves");
@@ -122,6 +127,7 @@ async function runOnce(
 
 interface Serving extends Beginning {
   options: ServeOptions;
+  tcp: TcpAddress | undefined;
   socketPath: string;
   settings: LoadedSettings;
   sandboxes: OpenSandboxes;
@@ -132,7 +138,8 @@ interface Serving extends Beginning {
 }
 
 async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
-  const { options, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
+  const { options, tcp, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } =
+    serving;
   const daemon: DaemonInfo = {
     pid: process.pid,
     socket_path: socketPath,
@@ -173,13 +180,15 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
 
   const local = open({ kind: "local", check: () => "known" });
   await listenOnUnixSocket(local.server, daemon.socket_path);
-  if (options.tcp === true) {
-    const host = settings.values["api.host"];
+  if (tcp !== undefined) {
+    const { host, tls } = tcp;
     const token = await ensureToken(state.apiToken);
-    const tcp = open({ kind: "tcp", check: createRequestCheck({ token, host }) });
-    const port = await listenOnTcp(tcp.server, host, kept.port ?? settings.values["api.port"]);
+    const check = createRequestCheck({ token, host, hasTls: tls !== undefined });
+    const { server } = open({ kind: "tcp", check, tls });
+    const port = await listenOnTcp(server, tcp, kept.port ?? settings.values["api.port"]);
     kept.port = port;
-    daemon.url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const scheme = tls === undefined ? "http" : "https";
+    daemon.url = `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   }
   cleanup.defer(async () => await rm(state.daemonInfo, { force: true }));
   try {

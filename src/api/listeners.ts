@@ -1,6 +1,7 @@
 /** The HTTP servers: one on the unix socket, and one on TCP when asked for. */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { createServer } from "node:http";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 
 import { getRequestListener } from "@hono/node-server";
 
@@ -10,12 +11,16 @@ import { toProblem } from "./problem.ts";
 import type { RequestCheck } from "./auth.ts";
 import { createSocketServer, type SocketServer } from "./sockets/upgrade.ts";
 import type { ApiServices } from "./services.ts";
+import type { TcpAddress } from "./tcp-address.ts";
+import type { TlsFiles } from "./tls-files.ts";
 
 export interface Listener {
-  server: Server;
+  server: Server | HttpsServer;
   sockets: SocketServer;
 }
 
+/** From the connection to the first request. */
+const handshakeTimeoutMs = 10_000;
 /** From the connection, or from the last answer's end, to a whole header. */
 const headersTimeoutMs = 10_000;
 const lookMs = 5000;
@@ -40,31 +45,37 @@ export class AddressUnavailableError extends HeyvmError {
 export function createListener(
   api: Api,
   services: ApiServices,
-  { kind, check }: { kind: keyof typeof mostConnections; check: RequestCheck },
+  {
+    kind,
+    check,
+    tls,
+  }: { kind: keyof typeof mostConnections; check: RequestCheck; tls?: TlsFiles | undefined },
   onRequest: (request: IncomingMessage, response: ServerResponse) => void,
 ): Listener {
   const handle = getRequestListener((request, env) => api.fetch(request, env), {
     // Code that runs in this process uses Node's own Request and Response.
     overrideGlobalObjects: false,
   });
-  const server = createServer(
-    {
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: 0,
-      connectionsCheckingInterval: lookMs,
-      keepAlive: true,
-      keepAliveInitialDelay: keepAliveMs,
-    },
-    (request, response) => {
-      onRequest(request, response);
-      try {
-        if (check(request) === "known") void handle(request, response);
-        else tellStranger(response);
-      } catch (error) {
-        refuse(response, error);
-      }
-    },
-  );
+  const options = {
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: 0,
+    connectionsCheckingInterval: lookMs,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveMs,
+  };
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    onRequest(request, response);
+    try {
+      if (check(request) === "known") void handle(request, response);
+      else tellStranger(response);
+    } catch (error) {
+      refuse(response, error);
+    }
+  };
+  const server =
+    tls === undefined
+      ? createHttpServer(options, answer)
+      : createHttpsServer({ ...options, ...tls, handshakeTimeout: handshakeTimeoutMs }, answer);
   server.maxConnections = mostConnections[kind];
   server.on("drop", () => {
     services.log.warn({ kind, most: server.maxConnections }, "a connection was refused: there are too many");
@@ -75,11 +86,15 @@ export function createListener(
 }
 
 /** Answers the port, which the kernel has chosen when 0 was asked for. */
-export async function listenOnTcp(server: Server, host: string, port: number): Promise<number> {
+export async function listenOnTcp(
+  server: Listener["server"],
+  { host, address: listenAt }: Pick<TcpAddress, "host" | "address">,
+  port: number,
+): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error): void => reject(new AddressUnavailableError(host, port, error));
     server.once("error", fail);
-    server.listen(port, host, () => {
+    server.listen(port, listenAt, () => {
       server.off("error", fail);
       resolve();
     });

@@ -169,6 +169,18 @@ export const settingDefinitions = {
     "port of the TCP listener",
     numberFromText,
   ),
+  "api.tls_cert": setting(
+    nonEmpty.startsWith("/", "must be an absolute path").nullable(),
+    ["HEYVM_API_TLS_CERT"],
+    (): string | null => null,
+    "certificate of the TCP listener, in PEM; null: it has no TLS",
+  ),
+  "api.tls_key": setting(
+    nonEmpty.startsWith("/", "must be an absolute path").nullable(),
+    ["HEYVM_API_TLS_KEY"],
+    (): string | null => null,
+    "private key of that certificate, in PEM",
+  ),
   "daemon.idle_seconds": setting(
     z.int().min(1),
     ["HEYVM_DAEMON_IDLE_SECONDS"],

@@ -50,6 +50,7 @@ try {
       signal: stop.signal,
       exitWhenIdle: process.env["TEST_EXIT_WHEN_IDLE"] === "1",
       tcp: process.env["TEST_TCP"] === "1",
+      insecureHttp: process.env["TEST_INSECURE_HTTP"] === "1",
       onReady: (info) => process.stdout.write(`${JSON.stringify(info)}\n`),
     },
     {

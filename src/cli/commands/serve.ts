@@ -1,3 +1,5 @@
+import { resolve } from "node:path";
+
 import { type Command, Option } from "commander";
 
 import type { ServeOptions } from "../../api/daemon.ts";
@@ -10,6 +12,9 @@ interface ServeFlags {
   api?: boolean;
   host?: string;
   port?: number;
+  tlsCert?: string;
+  tlsKey?: string;
+  insecureHttp?: boolean;
   socket?: string;
   idle?: boolean;
 }
@@ -19,6 +24,11 @@ export function define(command: Command): void {
     .addOption(new Option("--api", "also listen on TCP, with a bearer token"))
     .addOption(new Option("--host <address>", "address for --api; default: 127.0.0.1"))
     .addOption(portOption("--port <port>", "port for --api; default: 3000; 0: any that is free"))
+    .addOption(new Option("--tls-cert <file>", "serve --api over HTTPS, with this certificate (PEM)"))
+    .addOption(new Option("--tls-key <file>", "the certificate's private key (PEM)"))
+    .addOption(
+      new Option("--insecure-http", "let --host be an address that others can reach, without any encryption"),
+    )
     .addOption(new Option("--socket <path>", "unix socket; default: heyvm.sock in the state folder"))
     .addOption(
       new Option("--idle", "leave when nothing is left to do, as a daemon does that was started on demand"),
@@ -31,6 +41,7 @@ Other commands start it by themselves when it is needed. Sandboxes outlive it.
 Examples:
   heyvm serve
   heyvm serve --api --port 3000
+  heyvm serve --api --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
   curl -H "Authorization: Bearer $(cat ~/.heyo/token)" http://127.0.0.1:3000/sandboxes`,
     )
     .action(async (flags: ServeFlags) => await serve(command, flags));
@@ -50,9 +61,12 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
         "libvirt.uri": invocation.uri,
         "api.host": flags.host,
         "api.port": flags.port,
+        "api.tls_cert": flags.tlsCert === undefined ? undefined : resolve(flags.tlsCert),
+        "api.tls_key": flags.tlsKey === undefined ? undefined : resolve(flags.tlsKey),
         socket: flags.socket,
       },
       tcp: flags.api === true,
+      insecureHttp: flags.insecureHttp === true,
       exitWhenIdle: flags.idle === true,
       signal: invocation.signal,
       onRestart: (_failure, { restart_reason: reason }) => {
@@ -69,10 +83,10 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
         if (info.url === undefined) return;
         invocation.print(`listening on ${info.url}`);
         invocation.print(`a request there needs the token in ${statePaths().apiToken}`);
-        if (!isLoopback(new URL(info.url).hostname)) {
+        if (flags.insecureHttp === true && info.url.startsWith("http:")) {
           invocation.note(
-            `${invocation.errorStyle.yellow("warning:")} this address can be reached from outside, and nothing on it is ` +
-              "encrypted, the token included: put a TLS proxy in front, or use ssh -L",
+            `${invocation.errorStyle.yellow("warning:")} nothing at this address is encrypted, the token included: ` +
+              "put a TLS proxy in front, or use --tls-cert and --tls-key",
           );
         }
       },
@@ -93,8 +107,4 @@ async function withPid(invocation: Invocation, error: HeyvmError): Promise<Heyvm
   if (health === undefined) return error;
   const hint = `end that one first, sandboxes go on without it: kill ${health.pid}`;
   return new HeyvmError(error.code, error.message, { hint, details: error.details, cause: error });
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
 }
