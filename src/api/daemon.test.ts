@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
@@ -33,6 +33,25 @@ test("only the owner may use the socket, and daemon.json tells where it is", asy
   expect(JSON.parse(await readFile(join(folder, "daemon.json"), "utf8"))).toEqual(api.info);
   expect(api.info).toMatchObject({ pid: api.pid, socket_path: join(folder, "heyvm.sock") });
   expect((await api.call("GET", "/health")).json).toMatchObject({ status: "ok", data_dir: folder });
+});
+
+test("a state folder whose path is too long for a socket has its daemon's in the runtime folder", async () => {
+  const root = await testFolder();
+  const runtime = join(root, "run");
+  const folder = join(root, "deep".repeat(20), "deep".repeat(20));
+  await mkdir(folder, { recursive: true });
+  const env = { XDG_RUNTIME_DIR: runtime };
+  const api = await start(folder, env);
+  expect(api.socketPath).toMatch(/\/run\/heyvm\/[0-9a-f]{16}\.sock$/);
+  expect((await api.call("GET", "/health")).json).toMatchObject({ data_dir: folder });
+  const other = await start(`${folder}er`, env);
+  expect(other.socketPath).not.toBe(api.socketPath);
+  await other.kill("SIGTERM");
+  await api.kill("SIGTERM");
+  expect(await readdir(join(runtime, "heyvm"))).toEqual([]);
+
+  await chmod(join(runtime, "heyvm"), 0o770);
+  expect((await start(folder, env)).info).toEqual({ code: "permission_denied" });
 });
 
 test("a daemon that is asked to leave takes its socket and daemon.json along", async () => {

@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 
 import type { ConnectAgent } from "../agent/types.ts";
+import { defaultSocketPath, openSocketFolder } from "../config/daemon-socket.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { type LoadedSettings, loadSettings, type SettingKey } from "../config/settings.ts";
 import { packageVersion } from "../config/version.ts";
@@ -96,7 +97,8 @@ async function runOnce(
   await using cleanup = createCleanup();
   const lock = await lockStateFolder(state);
   cleanup.defer(async () => await lock[Symbol.asyncDispose]());
-  const socketPath = settings.values.socket ?? state.daemonSocket;
+  const socketPath = settings.values.socket ?? defaultSocketPath(state);
+  await openSocketFolder(socketPath);
   // A daemon of another version may lock otherwise: its machines must not be taken for left over.
   await removeStaleSocket(socketPath);
   const log = openDaemonLog(state);

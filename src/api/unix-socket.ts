@@ -1,12 +1,10 @@
 /** Listening on a unix socket that only its owner may use. */
-import { chmod, lstat, mkdir, rm } from "node:fs/promises";
+import { chmod, lstat, rm } from "node:fs/promises";
 import { connect, type Server } from "node:net";
-import { dirname } from "node:path";
 
+import { longestSocketPathBytes } from "../config/daemon-socket.ts";
 import { errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
 
-/** The kernel's limit of a socket's path. */
-const longestPathBytes = 107;
 const connectTimeoutMs = 2000;
 
 /** The socket's path cannot be used. */
@@ -20,12 +18,14 @@ export class SocketPathError extends HeyvmError {
   }
 }
 
-/** Mode 0600 from the first moment on. A socket that a dead daemon left is replaced, anything else is not. */
+/**
+ * In a folder that is there (`openSocketFolder`). Mode 0600 from the first moment on. A socket that a dead daemon left is
+ * replaced, anything else is not.
+ */
 export async function listenOnUnixSocket(server: Server, path: string): Promise<void> {
-  if (Buffer.byteLength(path) > longestPathBytes) {
-    throw new SocketPathError(path, `a socket's path has at most ${longestPathBytes} bytes`);
+  if (Buffer.byteLength(path) > longestSocketPathBytes) {
+    throw new SocketPathError(path, `a socket's path has at most ${longestSocketPathBytes} bytes`);
   }
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await removeStaleSocket(path);
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error): void => reject(new SocketPathError(path, messageOf(error), error));

@@ -159,7 +159,7 @@ export const settingDefinitions = {
     nonEmpty.startsWith("/", "must be an absolute path").nullable(),
     ["HEYVM_SOCKET"],
     (): string | null => null,
-    "the daemon's unix socket; null: heyvm.sock in the state folder",
+    "the daemon's unix socket; null: heyvm.sock in the state folder, or in the runtime folder where that path is too long",
   ),
   "api.host": setting(nonEmpty, ["HEYVM_API_HOST"], () => "127.0.0.1", "address of the TCP listener"),
   "api.port": setting(

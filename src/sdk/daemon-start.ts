@@ -1,11 +1,12 @@
 /** Starts `heyvm serve` in the background and waits until it answers. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
-import { type FileHandle, mkdir, open, statfs } from "node:fs/promises";
+import { type FileHandle, open, statfs } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { openSocketFolder } from "../config/daemon-socket.ts";
 import type { StatePaths } from "../config/paths.ts";
 import { ensureStateFolder } from "../config/state-folder.ts";
 import { AbortedError, DiskFullError, type HeyvmError } from "../errors/index.ts";
@@ -37,7 +38,7 @@ export interface DaemonStart {
 export async function startDaemon({ endpoint, paths, answers, signal, serve }: DaemonStart): Promise<void> {
   const socketPath = describeEndpoint(endpoint);
   await ensureStateFolder(paths.root);
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  await openSocketFolder(socketPath);
   const log = await open(paths.daemonLog, "a+", 0o600);
   try {
     const from = (await log.stat()).size;

@@ -1,6 +1,6 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -98,6 +98,45 @@ describe("a daemon on demand", () => {
       code: "daemon_unavailable",
       hint: "start it with: heyvm serve",
     });
+  });
+});
+
+const connectQuietly = async (): Promise<unknown> => await connectDaemon({ autostart: false });
+
+describe("where the daemon is said to be", () => {
+  test("a path below which other users may write is not trusted", async () => {
+    await using server = await startWireServer({
+      http: (_request, answer) => answerJson(answer, 200, { version: packageVersion() }),
+    });
+    const { socketPath } = server.endpoint;
+    await writeFile(join(folder, "daemon.json"), JSON.stringify({ socket_path: socketPath }));
+    expect(await connectQuietly()).toEqual(server.endpoint);
+    await chmod(dirname(socketPath), 0o777);
+    await expect(connectQuietly()).rejects.toMatchObject({
+      code: "permission_denied",
+      message: expect.stringContaining(socketPath),
+      hint: expect.stringContaining(`HEYVM_SOCKET=${socketPath}`),
+    });
+    vi.stubEnv("HEYVM_SOCKET", socketPath);
+    expect(await connectQuietly()).toEqual(server.endpoint);
+  });
+
+  test("the runtime folder is not trusted when it is a link, or open to others", async () => {
+    const runtime = join(folder, "run");
+    const deep = join(folder, "deep".repeat(20), "deep".repeat(20));
+    await mkdir(runtime);
+    vi.stubEnv("XDG_RUNTIME_DIR", runtime);
+    vi.stubEnv("MVM_DATA_DIR", deep);
+    await expect(connectQuietly()).rejects.toMatchObject({
+      code: "daemon_unavailable",
+      message: expect.stringMatching(/\/run\/heyvm\/[0-9a-f]{16}\.sock/),
+    });
+    await symlink(folder, join(runtime, "heyvm"));
+    await expect(connectQuietly()).rejects.toMatchObject({ code: "permission_denied" });
+    await rm(join(runtime, "heyvm"));
+    await mkdir(join(runtime, "heyvm"));
+    await chmod(join(runtime, "heyvm"), 0o755);
+    await expect(connectQuietly()).rejects.toMatchObject({ code: "permission_denied" });
   });
 });
 

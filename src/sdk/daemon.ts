@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 
 import type { DaemonInfo, Health, Sandbox } from "../api/schema.ts";
+import { checkSocketFolder, defaultSocketPath } from "../config/daemon-socket.ts";
 import { packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
@@ -49,10 +50,16 @@ export async function connectDaemon(options: DaemonOptions = {}): Promise<Endpoi
   }
 }
 
-/** Asked for, or as the running daemon tells, or where it would be. */
+/** Asked for, or as the running daemon tells, or where it would be; what nobody asked for is looked at first. */
 async function findSocket(asked: string | undefined, paths: StatePaths): Promise<string> {
   const chosen = asked ?? process.env["HEYVM_SOCKET"];
   if (chosen !== undefined && chosen !== "") return chosen;
+  const path = (await toldSocket(paths)) ?? defaultSocketPath(paths);
+  await checkSocketFolder(path, paths);
+  return path;
+}
+
+async function toldSocket(paths: StatePaths): Promise<string | undefined> {
   try {
     // Written by a daemon of ours; a half-written or foreign file fails below and the default is used.
     const info = parseMessage<Partial<DaemonInfo>>(await readFile(paths.daemonInfo, "utf8"));
@@ -60,7 +67,7 @@ async function findSocket(asked: string | undefined, paths: StatePaths): Promise
   } catch {
     // No daemon has run here yet.
   }
-  return paths.daemonSocket;
+  return undefined;
 }
 
 async function askHealth(transport: Transport, signal: AbortSignal | undefined): Promise<Health | undefined> {

@@ -8,7 +8,7 @@ import { createTemplates, type Templates } from "./templates.ts";
 import { createTransport, type RequestLog } from "./transport.ts";
 
 export interface ConnectOptions {
-  /** The daemon's unix socket. Default: `HEYVM_SOCKET`, what `daemon.json` says, or `~/.heyo/heyvm.sock`. */
+  /** The daemon's unix socket. Default: `HEYVM_SOCKET`, what `daemon.json` says, or the default place: `~/.heyo/heyvm.sock`. */
   socketPath?: string | undefined;
   /** A daemon on TCP instead: `http://host:3000`. */
   url?: string | undefined;

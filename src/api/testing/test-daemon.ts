@@ -63,7 +63,8 @@ export async function startTestDaemon(folder: string, env: NodeJS.ProcessEnv = {
   });
   const exited = once(child, "exit").then(([code]) => (typeof code === "number" ? code : null));
   const info = await firstLine(child);
-  const socketPath = join(folder, "heyvm.sock");
+  const told = info["socket_path"];
+  const socketPath = typeof told === "string" ? told : join(folder, "heyvm.sock");
   const daemon: TestDaemon = {
     pid: child.pid ?? 0,
     folder,

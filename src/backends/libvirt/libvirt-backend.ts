@@ -14,7 +14,7 @@ import { createMachine, destroyMachine, startMachine, stopMachine } from "./mach
 import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
 import { type Ownership, isForeignMachine, refuseForeignMachine } from "./ownership.ts";
-import { runtimeFolder } from "./runtime-folder.ts";
+import { runtimeFolder } from "../../config/runtime-folder.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
 import { removeStaleSockets } from "./templates/machine-state.ts";
 import { createShells } from "./templates/shells.ts";

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { findProgram } from "./program.ts";
-import { openRuntimeFolder } from "./runtime-folder.ts";
+import { openRuntimeFolder } from "../../config/runtime-folder.ts";
 
 /** passt did not come up. */
 export class PasstError extends HeyvmError {

@@ -29,7 +29,12 @@ export function define(command: Command): void {
     .addOption(
       new Option("--insecure-http", "let --host be an address that others can reach, without any encryption"),
     )
-    .addOption(new Option("--socket <path>", "unix socket; default: heyvm.sock in the state folder"))
+    .addOption(
+      new Option(
+        "--socket <path>",
+        "unix socket; default: heyvm.sock in the state folder, or, where that path is too long, in the runtime folder",
+      ),
+    )
     .addOption(
       new Option("--idle", "leave when nothing is left to do, as a daemon does that was started on demand"),
     )

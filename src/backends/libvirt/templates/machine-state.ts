@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { AbortedError, HeyvmError, messageOf } from "../../../errors/index.ts";
 import type { Domains } from "../host.ts";
-import { openRuntimeFolder } from "../runtime-folder.ts";
+import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
 import { CloningRefusedError } from "./obstacle.ts";
 
 /** QEMU did not give or did not take a machine's state. */
