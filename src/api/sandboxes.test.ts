@@ -236,3 +236,14 @@ afterAll(async () => {
   await api?.[Symbol.asyncDispose]();
   if (api !== undefined) await rm(api.folder, { recursive: true });
 });
+
+test("a create whose sandbox is removed meanwhile ends as such", async () => {
+  const api = await daemon();
+  const created = api.call("POST", "/sandboxes", { name: "gone", setup_hooks: ["sleep 600"] });
+  await expect.poll(async () => (await api.call("GET", "/sandboxes/gone")).json.status).toBe("provisioning");
+  expect((await api.call("DELETE", "/sandboxes/gone")).status).toBe(200);
+  expect((await created).json).toMatchObject({
+    code: "wrong_state",
+    detail: "sandbox gone is being removed",
+  });
+});

@@ -53,7 +53,7 @@ function exitCodeOfStatus(status: CommandStatus): number {
   return status.exitCode ?? 1;
 }
 
-/** Marks errors as heyvm's: 125, but for usage, timeouts and interruption, which keep their codes. */
+/** Marks errors as heyvm's: 125, but for usage and timeouts, which keep their codes; an interruption has its signal's. */
 export async function asCommandFailure<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -72,8 +72,6 @@ function failureExitCode(error: unknown): number {
       return 2;
     case "timeout":
       return timedOutExitCode;
-    case "aborted":
-      return 130;
     default:
       return notRunExitCode;
   }

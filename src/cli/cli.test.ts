@@ -1,7 +1,9 @@
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 
 import { describe, expect, test } from "vitest";
 
@@ -230,13 +232,17 @@ describe("run", () => {
 });
 
 describe("interruption", () => {
-  test("Ctrl-C during create ends it, waits for the undo and leaves with 130", async () => {
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)("%s during create ends it, waits for the undo and leaves with %i", async (signal, code) => {
     const undone = createDeferred<void>();
     let ended = false;
     await using bench = await createCliBench({
       create: (answer) => {
         const accepted = { type: "accepted", id: webSandbox.id };
-        answer.write(`${JSON.stringify(accepted)}\n`, () => child.kill("SIGINT"));
+        answer.write(`${JSON.stringify(accepted)}\n`, () => child.kill(signal));
       },
       remove: (answer) => {
         ended = child.exitCode !== null;
@@ -245,9 +251,49 @@ describe("interruption", () => {
       },
     });
     const child = spawnCli(["create"], { socketPath: bench.daemon.socketPath });
+    const stderr = errorsOf(child);
     await once(child, "close");
     await undone.promise;
-    expect({ ended, exitCode: child.exitCode }).toEqual({ ended: false, exitCode: 130 });
+    expect({ ended, exitCode: child.exitCode }).toEqual({ ended: false, exitCode: code });
+    expect(await stderr).toBe(`error: interrupted by ${signal}: nothing is left of the sandbox\n`);
     expect(bench.daemon.requests.at(-1)).toBe(`DELETE /sandboxes/${webSandbox.id}`);
   });
+
+  test.each(["create", "run"])("%s tells what it leaves when the undo fails", async (verb) => {
+    await using bench = await createCliBench({
+      create: (answer) => {
+        const accepted = { type: "accepted", id: webSandbox.id };
+        answer.write(`${JSON.stringify(accepted)}\n`, () => child.kill("SIGTERM"));
+      },
+      remove: (answer) => answerJson(answer, 500, { error: "libvirt is away", code: "backend_failed" }),
+    });
+    const words = verb === "run" ? ["run", "--", "true"] : ["create"];
+    const child = spawnCli(words, { socketPath: bench.daemon.socketPath });
+    const stderr = errorsOf(child);
+    await once(child, "close");
+    expect(await stderr).toContain(
+      `error: interrupted by SIGTERM: ${webSandbox.id} may be left: libvirt is away`,
+    );
+    expect(await stderr).toContain(`heyvm rm ${webSandbox.id}`);
+    expect(child.exitCode).toBe(143);
+  });
+
+  test("of several sandboxes leaves with the signal's code, too", async () => {
+    await using bench = await createCliBench({
+      start: () => {
+        begun += 1;
+        if (begun === 2) child.kill("SIGTERM");
+      },
+    });
+    let begun = 0;
+    const child = spawnCli(["start", "web", webSandbox.id], { socketPath: bench.daemon.socketPath });
+    const stderr = errorsOf(child);
+    await once(child, "close");
+    expect(await stderr).toMatch(/^error: interrupted by SIGTERM$/m);
+    expect(child.exitCode).toBe(143);
+  });
 });
+
+async function errorsOf(child: ChildProcess): Promise<string> {
+  return child.stderr === null ? "" : await text(child.stderr);
+}

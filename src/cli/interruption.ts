@@ -1,7 +1,12 @@
 /** Ctrl-C and its relatives: the first asks the work to end, the second ends the program. */
+import type { HeyvmError } from "../errors/index.ts";
+
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
 
 export type InterruptingSignal = keyof typeof signalNumbers;
+
+/** The signal that ended the program's work: there is one program, and one end of it. */
+let received: InterruptingSignal | undefined;
 
 export interface Interruption {
   /** Ends when the user interrupts. */
@@ -17,7 +22,6 @@ export interface Interruption {
 /** Listens to the signals. `onFirst` may tell the user what happens now. */
 export function listenForInterruption(onFirst: () => void): Interruption {
   const controller = new AbortController();
-  let received: InterruptingSignal | undefined;
   let taken: ((signal: InterruptingSignal) => void) | undefined;
   const interrupt = (signal: InterruptingSignal): void => {
     if (received !== undefined) process.exit(exitCodeOfSignal(signal));
@@ -41,6 +45,13 @@ export function listenForInterruption(onFirst: () => void): Interruption {
       };
     },
   };
+}
+
+/** The signal that the user has ended the work with, if that is what `error` comes from. */
+export function interruptionOf(error: HeyvmError): InterruptingSignal | undefined {
+  if (error.code !== "aborted") return undefined;
+  // One that was meant for the guest's command interrupts nothing but may be given up with.
+  return interruptingSignals.find((name) => name === error.cause) ?? received;
 }
 
 const interruptingSignals = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"] as const;

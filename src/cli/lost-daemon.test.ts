@@ -88,11 +88,32 @@ test("sh says it, too", async () => {
   expect(exitCode).toBe(125);
 });
 
-test("a daemon that leaves in order is told as such", async () => {
-  const words = ["exec", "web", "--", "sh", "-c", "echo begun; sleep 60"];
-  const { exitCode, stderr } = await loseDaemon(words, "begun\n", "SIGTERM");
-  expect(stderr).toMatch(/left in order while a command ran/);
-  expect(exitCode).toBe(125);
+test.each([
+  {
+    words: ["create", "--setup-hook", "sleep 60"],
+    sign: "Setting up the guest",
+    exit: 1,
+    work: "the create was under way",
+  },
+  {
+    words: ["run", "--setup-hook", "sleep 60", "--", "true"],
+    sign: "Setting up the guest",
+    exit: 125,
+    work: "the create was under way",
+  },
+  {
+    words: ["exec", "web", "--", "sh", "-c", "echo begun; sleep 60"],
+    sign: "begun\n",
+    exit: 125,
+    work: "a command ran in the sandbox",
+  },
+  { words: ["logs", "-f", "web"], sign: "second line", exit: 1, work: "the logs were read" },
+])("$words.0 says that its daemon left in order", async ({ words, sign, exit, work }) => {
+  const { exitCode, stderr } = await loseDaemon(words, sign, "SIGTERM");
+  expect(stderr).toMatch(/error: the heyvm daemon at \S+ left in order/);
+  expect(stderr).toContain(work);
+  expect(stderr).toMatch(/hint: .*heyvm list --all|hint: read them again/);
+  expect(exitCode).toBe(exit);
 });
 
 test("a start that loses its daemon is told what it means", async () => {

@@ -1,7 +1,7 @@
 /** Where the `heyvm` program begins. */
 import { packageVersion } from "../config/version.ts";
-import { HeyvmError, toHeyvmError } from "../errors/index.ts";
-import { exitCodeOfSignal, type InterruptingSignal } from "./interruption.ts";
+import { AbortedError, HeyvmError, toHeyvmError } from "../errors/index.ts";
+import { exitCodeOfSignal, type InterruptingSignal, interruptionOf } from "./interruption.ts";
 
 await main(process.argv.slice(2));
 
@@ -42,10 +42,10 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
   const verb = options.find((word) => !word.startsWith("-"));
   const cause = fromCommander(ours, verb) ?? fromCurrentFolder(ours) ?? toHeyvmError(ours);
-  const interrupted = interruptedCode(cause);
-  // Which of our calls was waiting is of no interest to whoever ended it.
-  const error = interrupted === undefined ? cause : new HeyvmError("aborted", "interrupted", { cause });
-  const exitCode = thrown instanceof CommandFailure ? thrown.exitCode : (interrupted ?? exitCodeOf(error));
+  const signal = interruptionOf(cause);
+  const error = signal === undefined ? cause : interrupted(cause, signal);
+  const own = thrown instanceof CommandFailure ? thrown.exitCode : exitCodeOf(error);
+  const exitCode = signal === undefined ? own : exitCodeOfSignal(signal);
   const json = options.some(
     (word, index) => word === "--format=json" || (word === "--format" && options[index + 1] === "json"),
   );
@@ -59,12 +59,14 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   return exitCode;
 }
 
-/** The signal that ended the work counts, not only that it was ended. */
-function interruptedCode(error: HeyvmError): number | undefined {
-  if (error.code !== "aborted") return undefined;
-  const names: readonly InterruptingSignal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
-  const name = names.find((candidate) => candidate === error.cause);
-  return name === undefined ? undefined : exitCodeOfSignal(name);
+/** Which of our calls was waiting is of no interest to whoever ended it; what that leaves behind is. */
+function interrupted(cause: HeyvmError, signal: InterruptingSignal): HeyvmError {
+  const outcome = cause instanceof AbortedError ? cause.outcome : undefined;
+  return new HeyvmError("aborted", `interrupted by ${signal}${outcome === undefined ? "" : `: ${outcome}`}`, {
+    hint: cause.hint,
+    details: { ...cause.details, signal },
+    cause,
+  });
 }
 
 /** Ends now, whatever still is open (stdin, an idle connection), but not before all output is out. */

@@ -34,8 +34,19 @@ export class HeyvmError extends Error {
 
 /** The caller's own signal ended the work. */
 export class AbortedError extends HeyvmError {
-  constructor(what: string, cause?: unknown) {
-    super("aborted", `${what} was cancelled`, { cause });
+  /** In words, what that leaves behind, where it is known. */
+  readonly outcome: string | undefined;
+
+  constructor(
+    what: string,
+    cause?: unknown,
+    { outcome, ...context }: Omit<ErrorContext, "cause"> & { outcome?: string } = {},
+  ) {
+    super("aborted", `${what} was cancelled${outcome === undefined ? "" : `: ${outcome}`}`, {
+      ...context,
+      cause,
+    });
+    this.outcome = outcome;
   }
 }
 

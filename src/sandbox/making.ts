@@ -74,6 +74,7 @@ export async function wholly<T>(
       return await work({ ...progress, signal });
     } catch (error) {
       await undo(context, sandbox, backend, undoTimeoutMs);
+      if (creating.signal.aborted) throw creating.signal.reason;
       throw signal.aborted ? new AbortedError(`creating sandbox ${sandbox.record.spec.name}`, error) : error;
     } finally {
       sandbox.creating = undefined;

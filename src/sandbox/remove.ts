@@ -23,7 +23,7 @@ export async function removeSandbox(
   signal: AbortSignal,
 ): Promise<void> {
   const { id } = sandbox.record;
-  sandbox.creating?.abort();
+  sandbox.creating?.abort(new SandboxRemovedError(sandbox.record));
   await sandbox.lock.run(
     "removing the sandbox",
     async () => {

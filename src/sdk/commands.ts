@@ -3,9 +3,9 @@ import type { Readable, Writable } from "node:stream";
 
 import type { ExecInit, ExecServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
+import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { remoteError } from "./remote-error.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
@@ -83,7 +83,8 @@ export async function spawnCommand(
   options: SpawnOptions = {},
 ): Promise<RunningCommand> {
   const { signal } = options;
-  const socket = await openWebSocket(endpoint, `/sandboxes/${sandboxId}/exec`, { signal });
+  const path = `/sandboxes/${sandboxId}/exec`;
+  const socket = await openWebSocket(endpoint, path, { signal });
   const gate = createReadGate(socket);
   const stdout = gate.readable();
   const stderr = gate.readable();
@@ -105,7 +106,7 @@ export async function spawnCommand(
     } else if (status !== undefined) {
       exit.resolve(status);
       // Nothing if it has started, as it should have.
-      started.reject(brokenOff(endpoint, `/sandboxes/${sandboxId}/exec`, 1000, "exit before start"));
+      started.reject(brokenOff(endpoint, path, 1000, "exit before start"));
     }
     gate.end();
     stdin.destroy();
@@ -119,7 +120,7 @@ export async function spawnCommand(
     }
     const message = parseMessage<ExecServerMessage>(data.toString("utf8"));
     if (message.type === "started") started.resolve(message.pid);
-    else if (message.type === "error") finish(remoteError(message));
+    else if (message.type === "error") finish(answeredError(endpoint, `WS ${path}`, message));
     else finish(undefined, toStatus(message));
   });
   socket.on("error", () => undefined);
@@ -127,7 +128,7 @@ export async function spawnCommand(
     finish(
       signal?.aborted === true
         ? new AbortedError(`the command ${command}`, signal.reason)
-        : brokenOff(endpoint, `/sandboxes/${sandboxId}/exec`, code, reason.toString()),
+        : brokenOff(endpoint, path, code, reason.toString()),
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });

@@ -2,8 +2,10 @@
 import { existsSync } from "node:fs";
 
 import { statePaths } from "../config/paths.ts";
+import type { HeyvmError } from "../errors/index.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
+import { type ProblemBody, remoteError } from "./remote-error.ts";
 
 /** The connection to a daemon that had taken the work broke before the work's end. `details.path` is the API's path. */
 export class DaemonLostError extends DaemonUnavailableError {}
@@ -26,13 +28,15 @@ const consequences: readonly Consequence[] = [
   {
     path: /^POST \/sandboxes$/,
     work: "the create was under way",
-    means: "what was half made is removed by the next daemon, unless the sandbox had just become ready",
+    means:
+      "what was half made is removed, at the latest by the next daemon, unless the sandbox had just become ready",
     next: list,
   },
   {
     path: /^POST \/sandboxes\/[^/]+\/(start|restart)$/,
     work: "the start was under way",
-    means: "the sandbox stays; the next daemon stops it again, unless it had just become ready",
+    means:
+      "the sandbox stays, and is stopped again, at the latest by the next daemon, unless it had just become ready",
     next: list,
   },
   {
@@ -73,6 +77,15 @@ export function daemonLost(
     details: { endpoint: where, request },
     cause,
   });
+}
+
+/**
+ * The typed error of a problem document. Work of ours that the daemon itself has aborted was not ended by this side's
+ * signal: the daemon leaves.
+ */
+export function answeredError(endpoint: Endpoint, request: string, problem: ProblemBody): HeyvmError {
+  const error = remoteError(problem);
+  return problem.code === "aborted" ? daemonLost(endpoint, request, { cause: error, inOrder: true }) : error;
 }
 
 function whyHint(endpoint: Endpoint): string {

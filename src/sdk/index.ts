@@ -15,7 +15,7 @@ export {
   type HealthReport,
   Heyvm,
 } from "./heyvm.ts";
-export type { Sandboxes } from "./sandboxes.ts";
+export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
 export type { LogEntry, OwnedSandbox, Sandbox } from "./sandbox.ts";
 export type { CreateSandboxOptions, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
 export type {

@@ -21,3 +21,25 @@ test("lines that come together with the answer, and their end, are not lost", as
   for await (const line of followLogs(server.endpoint, "sb-00000001")) lines.push(line);
   expect(lines).toEqual([entry("one"), entry("two")]);
 });
+
+test.each([
+  [1001, "left in order"],
+  [1006, "ended unexpectedly"],
+])("a daemon that goes away (%i) is no end of the log", async (code, how) => {
+  await using server = await startWireServer({
+    webSocket: (socket) =>
+      socket.send(JSON.stringify(entry("one")), () => {
+        if (code === 1006) socket.terminate();
+        else socket.close(code);
+      }),
+  });
+  const lines: LogEntry[] = [];
+  const following = async (): Promise<void> => {
+    for await (const line of followLogs(server.endpoint, "sb-00000001")) lines.push(line);
+  };
+  await expect(following()).rejects.toMatchObject({
+    name: "DaemonLostError",
+    message: expect.stringContaining(how),
+  });
+  expect(lines).toEqual([entry("one")]);
+});

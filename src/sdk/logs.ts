@@ -1,13 +1,18 @@
 import type { ErrorEvent, LogEntry } from "../api/schema.ts";
+import { answeredError } from "./daemon-lost.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
-import { remoteError } from "./remote-error.ts";
 import { parseMessage } from "./wire.ts";
 
 /** Lines that may wait for a slow reader before the socket is paused. */
 const highWaterLines = 1024;
+/** RFC 6455, 7.4.1: there are no more lines, because the sandbox is gone. */
+const normalClosure = 1000;
 
-/** Log lines as they come, after the newest `backlog` ones. Ends when the daemon closes the stream or the signal ends. */
+/**
+ * Log lines as they come, after the newest `backlog` ones. Ends when the sandbox is gone or the signal ends; throws
+ * `DaemonLostError` when the daemon ends or leaves.
+ */
 export async function* followLogs(
   endpoint: Endpoint,
   sandboxId: string,
@@ -15,7 +20,8 @@ export async function* followLogs(
 ): AsyncGenerator<LogEntry> {
   const { backlog, signal } = options;
   const query = backlog === undefined ? "" : `?backlog=${backlog}`;
-  const socket = await openWebSocket(endpoint, `/sandboxes/${sandboxId}/logs/stream${query}`, { signal });
+  const path = `/sandboxes/${sandboxId}/logs/stream`;
+  const socket = await openWebSocket(endpoint, path + query, { signal });
   const waiting: LogEntry[] = [];
   let failure: Error | undefined;
   let over = false;
@@ -25,7 +31,7 @@ export async function* followLogs(
   socket.on("message", (data: Buffer) => {
     const message = parseMessage<LogEntry | ErrorEvent>(data.toString("utf8"));
     if ("type" in message) {
-      failure = remoteError(message);
+      failure = answeredError(endpoint, `WS ${path}`, message);
     } else {
       waiting.push(message);
       if (waiting.length >= highWaterLines) socket.pause();
@@ -34,10 +40,8 @@ export async function* followLogs(
   });
   socket.on("error", () => undefined);
   socket.on("close", (code, reason) => {
-    const regular = code === 1000 || code === 1001 || signal?.aborted === true;
-    failure ??= regular
-      ? undefined
-      : brokenOff(endpoint, `/sandboxes/${sandboxId}/logs/stream`, code, reason.toString());
+    const regular = code === normalClosure || signal?.aborted === true;
+    failure ??= regular ? undefined : brokenOff(endpoint, path, code, reason.toString());
     over = true;
     wake?.();
   });

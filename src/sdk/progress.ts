@@ -3,9 +3,8 @@ import type { Readable } from "node:stream";
 
 import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
-import { daemonLost } from "./daemon-lost.ts";
+import { answeredError, daemonLost } from "./daemon-lost.ts";
 import type { CallOptions } from "./deadline.ts";
-import { remoteError } from "./remote-error.ts";
 import type { Transport } from "./transport.ts";
 import { parseMessage } from "./wire.ts";
 
@@ -57,7 +56,7 @@ export async function requestWithProgress<Result extends { type: string }>(
     if (event.type === "step") options.onStep?.(toStep(event));
     else if (event.type === "warning") options.onWarning?.(event.message);
     else if (event.type === "accepted") onAccepted(event.id);
-    else if (event.type === "error") throw remoteError(event);
+    else if (event.type === "error") throw answeredError(transport.endpoint, `POST ${path}`, event);
     else {
       const { type: _type, ...result } = parseMessage<Result>(line);
       return result;

@@ -2,7 +2,7 @@
 import type { Problem } from "../api/schema.ts";
 import { AbortedError, type ErrorCode, errorCodes, HeyvmError } from "../errors/index.ts";
 
-type ProblemBody = Omit<Problem, "type">;
+export type ProblemBody = Omit<Problem, "type">;
 
 /** Something that the daemon refused or could not do. `code` says which cause it was; the subclasses are families. */
 export class RemoteError extends HeyvmError {

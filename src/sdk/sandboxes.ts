@@ -1,9 +1,10 @@
 /** All sandboxes: make one, find one, list them. */
 import type { Sandbox as SandboxDocument } from "../api/schema.ts";
-import { AbortedError } from "../errors/index.ts";
+import { AbortedError, messageOf } from "../errors/index.ts";
 import type { CallOptions } from "./deadline.ts";
 import { createDeferred } from "./deferred.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
+import { NotFoundError } from "./remote-error.ts";
 import { type CreateSandboxOptions, toCreateRequest } from "./sandbox-info.ts";
 import { createSandboxHandle, type OwnedSandbox, type Sandbox } from "./sandbox.ts";
 import type { Transport } from "./transport.ts";
@@ -30,7 +31,7 @@ export function createSandboxes(transport: Transport): Sandboxes {
     async create(options = {}, progress = {}) {
       const accepted = createDeferred<string>();
       const connection = new AbortController();
-      let givingUp: Promise<void> | undefined;
+      let givingUp: Promise<Undo> | undefined;
       const onAbort = (): void => {
         givingUp = giveUp(transport, accepted.promise).finally(() =>
           connection.abort(progress.signal?.reason),
@@ -52,8 +53,7 @@ export function createSandboxes(transport: Transport): Sandboxes {
       } finally {
         progress.signal?.removeEventListener("abort", onAbort);
       }
-      await givingUp;
-      throw new AbortedError("the create", progress.signal?.reason);
+      throw new CreateAbortedError(await givingUp, progress.signal?.reason);
     },
     async get(reference, options = {}) {
       const path = `/sandboxes/${encodeURIComponent(reference)}`;
@@ -70,13 +70,37 @@ export function createSandboxes(transport: Transport): Sandboxes {
   };
 }
 
+/** What became of a create that was given up: `id` is not known when the daemon had not answered yet. */
+type Undo = { done: true } | { done: false; id: string | undefined; why: string };
+
+/** The caller's signal ended a create; `details.undone` tells whether nothing is left of it. */
+export class CreateAbortedError extends AbortedError {
+  constructor(undo: Undo, cause: unknown) {
+    if (undo.done) {
+      super("the create", cause, { outcome: "nothing is left of the sandbox", details: { undone: true } });
+      return;
+    }
+    const { id, why } = undo;
+    super("the create", cause, {
+      outcome: `${id === undefined ? "the daemon undoes it if it had begun" : `${id} may be left`}: ${why}`,
+      hint: `see whether it is there: heyvm list --all${id === undefined ? "" : `; remove it: heyvm rm ${id}`}`,
+      details: { undone: false, ...(id !== undefined && { id }) },
+    });
+  }
+}
+
 /** Removing what is being made ends its create, and answers after the undo. */
-async function giveUp(transport: Transport, accepted: Promise<string>): Promise<void> {
+async function giveUp(transport: Transport, accepted: Promise<string>): Promise<Undo> {
   const id = await Promise.race([accepted, expireAfter(acceptTimeoutMs)]);
-  if (id === undefined) return;
-  await transport
-    .json("DELETE", `/sandboxes/${id}`, { timeoutMs: undoTimeoutMs })
-    .catch((_undoneOrUnreachable: unknown) => undefined);
+  if (id === undefined) return { done: false, id, why: "it had not said yet what it makes" };
+  try {
+    await transport.json("DELETE", `/sandboxes/${id}`, { timeoutMs: undoTimeoutMs });
+    return { done: true };
+  } catch (error) {
+    // It had failed, or was undone, by then.
+    if (error instanceof NotFoundError) return { done: true };
+    return { done: false, id, why: messageOf(error) };
+  }
 }
 
 async function expireAfter(timeoutMs: number): Promise<undefined> {

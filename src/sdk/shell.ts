@@ -4,9 +4,9 @@ import type { Readable, Writable } from "node:stream";
 import type { ShellServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
 import type { TerminalSize } from "./commands.ts";
+import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { remoteError } from "./remote-error.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
@@ -44,7 +44,8 @@ export async function openShell(
   options: ShellOptions = {},
 ): Promise<Shell> {
   const { signal, cols = 80, rows = 24, ...rest } = options;
-  const socket = await openWebSocket(endpoint, `/sandboxes/${sandboxId}/shell-stream`, { signal });
+  const path = `/sandboxes/${sandboxId}/shell-stream`;
+  const socket = await openWebSocket(endpoint, path, { signal });
   const gate = createReadGate(socket);
   const output = gate.readable();
   const input = createFrameWriter(socket, frame.input, undefined);
@@ -60,7 +61,7 @@ export async function openShell(
     if (error === undefined) {
       exit.resolve(code);
       // Nothing if it was ready, as it should have been.
-      ready.reject(brokenOff(endpoint, `/sandboxes/${sandboxId}/shell-stream`, 1000, "exit before ready"));
+      ready.reject(brokenOff(endpoint, path, 1000, "exit before ready"));
     } else {
       ready.reject(error);
       exit.reject(error);
@@ -84,7 +85,7 @@ export async function openShell(
     }
     const message = parseMessage<ShellServerMessage>(data.toString("utf8"));
     if (message.type === "ready") ready.resolve();
-    else if (message.type === "error") finish(remoteError(message));
+    else if (message.type === "error") finish(answeredError(endpoint, `WS ${path}`, message));
     else finish(undefined, message.code);
   });
   socket.on("error", () => undefined);
@@ -92,7 +93,7 @@ export async function openShell(
     finish(
       signal?.aborted === true
         ? new AbortedError("the shell", signal.reason)
-        : brokenOff(endpoint, `/sandboxes/${sandboxId}/shell-stream`, code, reason.toString()),
+        : brokenOff(endpoint, path, code, reason.toString()),
     ),
   );
   signal?.addEventListener("abort", onAbort, { once: true });

@@ -11,10 +11,10 @@ import { pipeline } from "node:stream/promises";
 import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
-import { daemonLost } from "./daemon-lost.ts";
+import { answeredError, daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, type Deadline, startDeadline } from "./deadline.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
-import { problemFromAnswer, remoteError } from "./remote-error.ts";
+import { problemFromAnswer } from "./remote-error.ts";
 import { parseMessage } from "./wire.ts";
 
 /** Told of each request when it has been answered or has failed. */
@@ -59,7 +59,7 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
       if ((answer.statusCode ?? 500) < 400) return answer;
       const reason = await text(answer);
       if (options.body instanceof Readable) options.body.destroy();
-      throw remoteError(problemFromAnswer(answer.statusCode ?? 500, reason));
+      throw answeredError(endpoint, `${method} ${path}`, problemFromAnswer(answer.statusCode ?? 500, reason));
     } catch (error) {
       if (deadline.signal.aborted) throw deadline.error();
       if (error instanceof BodyFailure) throw error.cause;

@@ -3,10 +3,10 @@ import { connect } from "node:net";
 
 import type { WebSocket } from "ws";
 
-import { type DaemonLostError, daemonLost } from "./daemon-lost.ts";
+import { answeredError, type DaemonLostError, daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, startDeadline } from "./deadline.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { problemFromAnswer, remoteError } from "./remote-error.ts";
+import { problemFromAnswer } from "./remote-error.ts";
 import { bearer, unreachable } from "./transport.ts";
 
 /** Frames carry at most 64 KiB of output; more is not from a daemon of ours. */
@@ -52,7 +52,7 @@ export async function openWebSocket(
         answer.once("close", () => {
           request.destroy();
           const body = Buffer.concat(chunks).toString("utf8");
-          reject(remoteError(problemFromAnswer(answer.statusCode ?? 500, body)));
+          reject(answeredError(endpoint, `WS ${path}`, problemFromAnswer(answer.statusCode ?? 500, body)));
         });
       });
     });
