@@ -103,7 +103,15 @@ async function openApiPage(): Promise<string> {
       log,
     });
     const daemon = { pid: 1, socket_path: state.daemonSocket, version: "", started_at: "" };
-    const api = createApp({ context: sandboxes.context, images, settings, daemon, log });
+    const api = createApp({
+      context: sandboxes.context,
+      images,
+      settings,
+      daemon,
+      onDemand: true,
+      activeRequests: () => 0,
+      log,
+    });
     const document = openApiDocument(api);
     await sandboxes.close();
     return `${JSON.stringify(document, undefined, 2)}\n`;

@@ -7,10 +7,18 @@ export function agentSourcePath(): string {
   return fileURLToPath(new URL("../../guest/agent.py", import.meta.url));
 }
 
+/** Read with this code: a daemon outlives the installation that it was started from, and keeps the agent that fits it. */
+const source = readFileSync(agentSourcePath(), "utf8");
+
+/** The agent itself, as it goes into guests. */
+export function agentSource(): string {
+  return source;
+}
+
 let version: string | undefined;
 
 /** Names the agent's content: what was prepared with another one is out of date. */
 export function agentVersion(): string {
-  version ??= createHash("sha256").update(readFileSync(agentSourcePath())).digest("hex").slice(0, 16);
+  version ??= createHash("sha256").update(source).digest("hex").slice(0, 16);
   return version;
 }

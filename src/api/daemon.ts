@@ -149,12 +149,21 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     started_at: new Date().toISOString(),
     ...(earlier && { restart_reason: noticeOf(earlier) }),
   };
-  const services: ApiServices = { context: sandboxes.context, images, settings, daemon, log };
-  const api = createApp(services);
   const listeners: Listener[] = [];
   let requests = 0;
-  const isBusy = (): boolean =>
-    requests > 0 || listeners.some(({ sockets }) => sockets.count > 0) || sandboxes.needsDaemon();
+  const activeRequests = (): number =>
+    listeners.reduce((count, { sockets }) => count + sockets.count, requests);
+  const isBusy = (): boolean => activeRequests() > 0 || sandboxes.needsDaemon();
+  const services: ApiServices = {
+    context: sandboxes.context,
+    images,
+    settings,
+    daemon,
+    onDemand: options.exitWhenIdle === true,
+    activeRequests,
+    log,
+  };
+  const api = createApp(services);
   const { promise: leaving, resolve: leave } = createDeferred();
   const idle = watchIdle({
     idleMs: settings.values["daemon.idle_seconds"] * 1000,

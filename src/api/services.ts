@@ -9,5 +9,9 @@ export interface ApiServices {
   images: ImageService;
   settings: LoadedSettings;
   daemon: DaemonInfo;
+  /** Started by a client that needed it. */
+  onDemand: boolean;
+  /** Requests and web sockets that are under way. */
+  activeRequests: () => number;
   log: Log;
 }

@@ -1,14 +1,25 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { Health, Sandbox } from "../api/schema.ts";
 import { packageVersion } from "../config/version.ts";
 import { connectDaemon } from "./daemon.ts";
+import { describeEndpoint } from "./endpoint.ts";
 import { answerJson, startWireServer } from "./testing/wire-server.ts";
 import { createTransport } from "./transport.ts";
+
+vi.mock("../config/version.ts", async (original) => ({
+  ...(await original<object>()),
+  buildId: () => "ours",
+}));
 
 let folder: string;
 
@@ -143,18 +154,88 @@ describe("where the daemon is said to be", () => {
 describe("a daemon of another version", () => {
   test("that is busy is told of and left alone", async () => {
     const running: Partial<Sandbox> = { status: "running" };
-    await using server = await startWireServer({
-      http: (request, answer) =>
-        answerJson(answer, 200, request.url === "/health" ? { version: "0.0.1", pid: 4_000_000 } : [running]),
-    });
-    const notices: string[] = [];
-    const endpoint = await connectDaemon({
-      socketPath: server.endpoint.socketPath,
-      onNotice: (message) => notices.push(message),
-    });
-    expect(endpoint).toEqual(server.endpoint);
+    const notices = await meet({ version: "0.0.1" }, [running]);
     expect(notices).toEqual([
       expect.stringMatching(/the running daemon is heyvm 0\.0\.1, this is .*kill 4000000/),
     ]);
   });
 });
+
+describe("a daemon of the same version, but of another build", () => {
+  const other = { version: packageVersion(), build: "other" };
+  const told = [expect.stringMatching(/another build of heyvm .*\(other, this is ours\).*kill 4000000/)];
+
+  test("that has sandboxes is told of and left alone", async () => {
+    expect(await meet(other, [{ status: "running" }])).toEqual(told);
+  });
+
+  test("that has other work, or was started by hand, too", async () => {
+    expect(await meet({ ...other, on_demand: true, active_requests: 1 }, [])).toEqual(told);
+    expect(await meet({ ...other, on_demand: false, active_requests: 0 }, [])).toEqual(told);
+  });
+
+  test("of the same build is nothing to talk about, and neither is one that was never built", async () => {
+    expect(await meet({ ...other, build: "ours" }, [])).toEqual([]);
+    expect(await meet({ version: packageVersion() }, [])).toEqual([]);
+  });
+
+  test("that is idle is replaced, also when its files are gone", async () => {
+    const installation = join(folder, "installation");
+    const state = join(folder, "state");
+    vi.stubEnv("MVM_DATA_DIR", state);
+    vi.stubEnv("TEST_EXIT_WHEN_IDLE", "1");
+    await copyInstallation(installation, "other");
+    const child = spawn(process.execPath, serveFrom(installation), { stdio: ["ignore", "pipe", "inherit"] });
+    const exited = once(child, "exit");
+    await once(child.stdout, "data");
+    await rm(installation, { recursive: true });
+
+    const notices: string[] = [];
+    const endpoint = await connectDaemon({
+      onNotice: (message) => notices.push(message),
+      serve: serveFrom(root),
+    });
+    expect(notices).toEqual([expect.stringMatching(/another build.*it is idle and is replaced/)]);
+    expect(await exited).toEqual([0, null]);
+    const transport = createTransport(endpoint);
+    const health = await transport.json<Health>("GET", "/health");
+    expect(health).toMatchObject({ on_demand: true, active_requests: 0 });
+    expect(health.pid).not.toBe(child.pid);
+    transport.close();
+    process.kill(health.pid, "SIGTERM");
+    await expect.poll(() => existsSync(describeEndpoint(endpoint)), { timeout: 20_000 }).toBe(false);
+  });
+});
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What a client is told that meets a daemon with this health. */
+async function meet(health: Partial<Health>, sandboxes: readonly Partial<Sandbox>[]): Promise<string[]> {
+  await using server = await startWireServer({
+    http: (request, answer) =>
+      answerJson(answer, 200, request.url === "/health" ? { pid: 4_000_000, ...health } : sandboxes),
+  });
+  const notices: string[] = [];
+  const endpoint = await connectDaemon({
+    socketPath: server.endpoint.socketPath,
+    onNotice: (message) => notices.push(message),
+  });
+  expect(endpoint).toEqual(server.endpoint);
+  return notices;
+}
+
+/** The sources as they are, named as a build. */
+async function copyInstallation(folder: string, build: string): Promise<void> {
+  await mkdir(folder);
+  for (const part of ["src", "guest", "package.json", "tsconfig.json"]) {
+    await cp(join(root, part), join(folder, part), { recursive: true });
+  }
+  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+  await writeFile(join(folder, "src", "build-id"), `${build}\n`);
+}
+
+/** Node's arguments for a daemon with the tests' backend. */
+function serveFrom(installation: string): string[] {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  return ["--import", tsx, join(installation, "src/api/testing/daemon-process.ts")];
+}

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 
 import type { DaemonInfo, Health, Sandbox } from "../api/schema.ts";
 import { checkSocketFolder, defaultSocketPath } from "../config/daemon-socket.ts";
-import { packageVersion } from "../config/version.ts";
+import { buildId, packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
@@ -41,8 +41,9 @@ export async function connectDaemon(options: DaemonOptions = {}): Promise<Endpoi
         });
       }
       await startDaemon({ ...start, answers: () => answers(transport, options.signal) });
-    } else if (health.version !== packageVersion()) {
-      await settleVersions(health, transport, start, options);
+    } else {
+      const difference = differenceOf(health);
+      if (difference !== undefined) await settleDifference(difference, health, transport, start, options);
     }
     return endpoint;
   } finally {
@@ -84,20 +85,28 @@ async function askHealth(transport: Transport, signal: AbortSignal | undefined):
 const answers = async (transport: Transport, signal: AbortSignal | undefined): Promise<boolean> =>
   (await askHealth(transport, signal)) !== undefined;
 
-/** A daemon that was left by another version: one that has nothing to do is replaced, a busy one is told of. */
-async function settleVersions(
+/** What tells the running daemon from the one that this client would start. */
+function differenceOf({ version, build }: Health): string | undefined {
+  const ours = { version: packageVersion(), build: buildId() };
+  if (version !== ours.version) return `the running daemon is heyvm ${version}, this is ${ours.version}`;
+  if (build === undefined || ours.build === undefined || build === ours.build) return undefined;
+  return `the running daemon was started from another build of heyvm ${version} (${build}, this is ${ours.build})`;
+}
+
+/** A daemon that was left by another installation: one that has nothing to do is replaced, a busy one is told of. */
+async function settleDifference(
+  difference: string,
   health: Health,
   transport: Transport,
   start: Omit<DaemonStart, "answers">,
   options: DaemonOptions,
 ): Promise<void> {
-  const versions = `the running daemon is heyvm ${health.version}, this is ${packageVersion()}`;
-  const busy = await isBusy(transport, options.signal);
+  const busy = await isBusy(health, transport, options.signal);
   if (options.autostart === false || busy) {
-    options.onNotice?.(`${versions}; when its sandboxes can spare it, stop it with: kill ${health.pid}`);
+    options.onNotice?.(`${difference}; when its sandboxes can spare it, stop it with: kill ${health.pid}`);
     return;
   }
-  options.onNotice?.(`${versions}; it is idle and is replaced`);
+  options.onNotice?.(`${difference}; it is idle and is replaced`);
   process.kill(health.pid, "SIGTERM");
   const gone = async (): Promise<boolean> => !(await answers(transport, options.signal).catch(() => false));
   const deadlineMs = performance.now() + stopTimeoutMs;
@@ -108,7 +117,14 @@ async function settleVersions(
   await startDaemon({ ...start, answers: () => answers(transport, options.signal) });
 }
 
-async function isBusy(transport: Transport, signal: AbortSignal | undefined): Promise<boolean> {
+/** One that somebody has started by hand is his to end: it may have flags, or be a service. */
+async function isBusy(
+  health: Partial<Health>,
+  transport: Transport,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  // Older ones don't tell.
+  if (health.on_demand === false || (health.active_requests ?? 0) > 0) return true;
   const sandboxes = await transport.json<Sandbox[]>("GET", "/sandboxes", { signal, query: { all: true } });
   return sandboxes.some(({ status }) => status === "provisioning" || status === "running");
 }

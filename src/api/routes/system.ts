@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { type DoctorCheck, isPausable } from "../../backends/backend.ts";
+import { buildId } from "../../config/version.ts";
 import { messageOf } from "../../errors/index.ts";
 import { prune } from "../../sandbox/index.ts";
 import type { Api } from "../api-env.ts";
@@ -31,7 +32,12 @@ const doctorQuery = z.strictObject({
 });
 const backendWithUri = "libvirt";
 
-export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServices): void {
+export function addSystemRoutes(
+  api: Api,
+  { context, daemon, settings, onDemand, activeRequests }: ApiServices,
+): void {
+  // Now: later the files may be those of another build.
+  const build = buildId();
   addEndpoint(
     api,
     { method: "get", path: "/health", tag, summary: "Whether the daemon answers", answer: healthSchema },
@@ -39,9 +45,12 @@ export function addSystemRoutes(api: Api, { context, daemon, settings }: ApiServ
       const health: Health = {
         status: "ok",
         version: daemon.version,
+        ...(build !== undefined && { build }),
         pid: daemon.pid,
         started_at: daemon.started_at,
         data_dir: context.state.root,
+        on_demand: onDemand,
+        active_requests: activeRequests() - 1,
         ...(daemon.restart_reason !== undefined && { restart_reason: daemon.restart_reason }),
       };
       return await Promise.resolve(c.json(health));

@@ -5,10 +5,16 @@ export const healthSchema = z
   .object({
     status: z.literal("ok"),
     version: z.string(),
+    /** Names the content of what runs; absent when it was never built. */
+    build: z.string().optional(),
     pid: z.number(),
     started_at: z.string(),
     /** The state folder that this daemon owns. */
     data_dir: z.string(),
+    /** It was started by a client that needed it, and another may replace it. */
+    on_demand: z.boolean(),
+    /** Requests and streams that are under way, beside this one. */
+    active_requests: z.int(),
     /** Why the daemon has begun anew, when it has: an error that nobody foresaw. */
     restart_reason: z.string().optional(),
   })

@@ -1,6 +1,5 @@
 /** The files that a prepared disk gets: the agent, its service under either init system, and what runs at boot. */
-import { readFile } from "node:fs/promises";
-
+import { agentSource } from "../../agent/agent-source.ts";
 import {
   guestFolder as folder,
   launcher,
@@ -90,11 +89,9 @@ fi
 `;
 
 /** All files for a guest. Which init system it has shows only inside, so both services go in. */
-export async function guestFiles(): Promise<GuestFile[]> {
-  // The same depth from `src/` and from `dist/`.
-  const agent = await readFile(new URL("../../../guest/agent.py", import.meta.url), "utf8");
+export function guestFiles(): GuestFile[] {
   return [
-    { path: `${folder}/heyvm_agent.py`, mode: 0o644, content: agent },
+    { path: `${folder}/heyvm_agent.py`, mode: 0o644, content: agentSource() },
     { path: `${folder}/agent.py`, mode: 0o644, content: launcher },
     { path: `${folder}/start.sh`, mode: 0o755, content: startScript },
     { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },

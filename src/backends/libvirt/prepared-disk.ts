@@ -97,7 +97,7 @@ export function createPreparedDisks(
   return {
     building,
     async ensure(image, type, context) {
-      const files = await guestFiles();
+      const files = guestFiles();
       const caller = { signal: context.signal, onNews: context.onStep };
       return shared.run(preparedDiskKey(image, files, type), caller, async (signal, onStep) => {
         const existing = await find(image, files, type, signal);

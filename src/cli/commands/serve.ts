@@ -58,6 +58,10 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
   const [{ DaemonRunningError, runDaemon }, { daemonParts }] = await Promise.all([
     import("../../api/daemon.ts"),
     import("../daemon-parts.ts"),
+    // What tells of the daemon's own failure, later: by then the installation may be gone.
+    import("../output/errors.ts"),
+    import("../usage-error.ts"),
+    import("../command-failure.ts"),
   ]);
   try {
     const options: ServeOptions = {
