@@ -61,24 +61,24 @@ test.runIf(hostArchitecture() === "x86_64")("a guest that hangs is ended, and KV
   expect(verdict.message).toContain("hung");
 });
 
-describe.runIf(hostArchitecture() === "x86_64")("a verdict that KVM does not work", () => {
-  async function brokenHost() {
-    const host = await fakeHost('echo broken >&2; exit "$(cat "$(dirname "$0")/status")"');
-    const status = join(dirname(host.options.emulator), "status");
-    await writeFile(status, "1");
-    await checkKvm(host.options, signal);
-    await writeFile(status, String(guestExitStatus));
-    return {
-      ...host,
-      age: async (ms: number) => {
-        const stored = JSON.parse(await readFile(host.options.cachePath, "utf8"));
-        await writeFile(host.options.cachePath, JSON.stringify({ ...stored, at: stored.at - ms }));
-      },
-      check: async (waitAfterMs?: number) =>
-        (await checkKvm({ ...host.options, waitAfterMs }, signal)).usable,
-    };
-  }
+/** A host where KVM did not work and does now. */
+async function brokenHost() {
+  const host = await fakeHost('echo broken >&2; exit "$(cat "$(dirname "$0")/status")"');
+  const status = join(dirname(host.options.emulator), "status");
+  await writeFile(status, "1");
+  await checkKvm(host.options, signal);
+  await writeFile(status, String(guestExitStatus));
+  return {
+    ...host,
+    age: async (ms: number) => {
+      const stored = JSON.parse(await readFile(host.options.cachePath, "utf8"));
+      await writeFile(host.options.cachePath, JSON.stringify({ ...stored, at: stored.at - ms }));
+    },
+    check: async (waitAfterMs?: number) => (await checkKvm({ ...host.options, waitAfterMs }, signal)).usable,
+  };
+}
 
+describe.runIf(hostArchitecture() === "x86_64")("a verdict that KVM does not work", () => {
   test("is believed for some minutes", async () => {
     await using host = await brokenHost();
     await host.age(doubtAfterMs / 2);
