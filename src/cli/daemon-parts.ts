@@ -61,10 +61,11 @@ async function inSteps<T>(
 
 /**
  * A system's libvirt gives the files that its machines stand on to the account that QEMU has there, and trusts that
- * account with all its disks anyway. For machines that run as this user it is a stranger.
+ * account with all its disks anyway; root's session does the same. For machines that run as this user it is a stranger.
  */
 function qemuAccounts(uri: string): string[] {
-  return /^qemu(\+unix)?:\/\/\/system\b/i.test(uri) ? ["libvirt-qemu", "qemu"] : [];
+  const isSystem = /^qemu(\+unix)?:\/\/\/system\b/i.test(uri);
+  return isSystem || process.geteuid?.() === 0 ? ["libvirt-qemu", "qemu"] : [];
 }
 
 function mirrorsOf(settings: Settings): Record<string, string> {

@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 
 import { syncFolder } from "../config/atomic-file.ts";
 import { lockForProcess, tryLockForProcess } from "../config/process-lock.ts";
-import { AbortedError, DiskFullError, errnoOf } from "../errors/index.ts";
+import { AbortedError, DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { laterCopyName } from "./catalogue.ts";
 import { type Checksum, type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError } from "./errors.ts";
@@ -97,8 +97,7 @@ async function makeCopy(context: StoreContext, path: string, options: CopyOption
         made?.path ?? (await copyLocked(context, path, unfinished, { ...options, signal, onProgress: tell }))
       );
     } catch (error) {
-      const isFull = ["ENOSPC", "EDQUOT"].includes(errnoOf(error) ?? "");
-      throw isFull ? new DiskFullError("copying an image", context.copyFolder, error) : error;
+      throw isDiskFull(error) ? new DiskFullError("copying an image", context.copyFolder, error) : error;
     } finally {
       await rm(unfinished, { force: true });
       await lock[Symbol.asyncDispose]();
