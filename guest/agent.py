@@ -1248,6 +1248,10 @@ class Sinks:
 # ---------------------------------------------------------------------------------------------------------------
 # Commands
 
+# In the environment of each command, with a value of its own: what leaves its session is still known by it.
+COMMAND_VARIABLE = b"HEYVM_COMMAND"
+KILL_ROUNDS = 5
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -1428,6 +1432,39 @@ def session_members(leader):
     return groups
 
 
+def processes_with(variable):
+    """Processes whose environment began with this variable: whoever they run as, and whoever their parents are now."""
+    wanted = b"\0" + variable + b"\0"
+    found = []
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        names = []
+    for name in names:
+        if name.isdigit():
+            try:
+                with open("/proc/%s/environ" % name, "rb") as file:
+                    if wanted in b"\0" + file.read():
+                        found.append(int(name))
+            except OSError:
+                continue  # it has ended, or is another user's
+    return found
+
+
+def group_of(pid):
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def signal_process(pid, number):
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
 def signal_group(group, number):
     try:
         os.killpg(group, number)
@@ -1479,6 +1516,10 @@ class Exec(Stream):
         user = text_param(params, "user")
         account = self.agent.own_account() if user is None else find_account(user)
         environment = command_environment(account, terminal is not None, param(params, "env", dict, {}))
+        mark = b"%s-%d" % (self.agent.start_id.encode(), self.number)
+        environment[COMMAND_VARIABLE] = mark
+        # What leaves a terminal's session is meant to outlive it, as after a logout.
+        self.mark = COMMAND_VARIABLE + b"=" + mark if terminal is None else None
         cwd = path_param(params, "cwd") if params.get("cwd") is not None else to_bytes(account.home)
         if params.get("cwd") is None and not os.path.isdir(cwd):
             cwd = b"/"
@@ -1638,14 +1679,29 @@ class Exec(Stream):
         if self.exit is not None or self.stopping:
             return
         self.stopping = True
-        signal_group(self.pid, signal.SIGTERM)
-        signal_group(self.pid, signal.SIGCONT)
+        escaped = self.escaped()
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            signal_group(self.pid, number)
+            for pid in escaped:
+                signal_process(pid, number)
         self.agent.loop.after(KILL_GRACE_SECONDS, self.kill)
 
     def kill(self):
         if self.exit is None:
             for group in session_members(self.pid):
                 signal_group(group, signal.SIGKILL)
+            for _ in range(KILL_ROUNDS):  # one may just have begun another
+                escaped = self.escaped()
+                if not escaped:
+                    break
+                for pid in escaped:
+                    signal_process(pid, signal.SIGKILL)
+
+    def escaped(self):
+        """Processes of the command that have left its group: its session, even."""
+        if self.mark is None:
+            return []
+        return [pid for pid in processes_with(self.mark) if group_of(pid) not in (self.pid, None)]
 
     def will_reap(self):
         """The process has ended, but its id is still its own: the moment to kill what it left, if it was to be killed."""

@@ -127,6 +127,28 @@ describe("exec", () => {
     expect(printed).toBe("before\n");
   });
 
+  test.each(["at its timeout", "cancelled"])(
+    "%s takes along what has left its session, twice over",
+    async (how) => {
+      await using agent = startLocalAgent();
+      await using session = await agent.connect();
+      const mark = `HEYVM_MARK=${agent.folder}`;
+      const script = "setsid sleep 4711 & setsid -f sh -c 'setsid -f sleep 4712; sleep 4713'; wait";
+      const env = { HEYVM_MARK: agent.folder };
+      const controller = new AbortController();
+      const timeoutMs = how === "cancelled" ? undefined : 1000;
+      const { signal } = controller;
+      const command = await session.exec({ argv: ["sh", "-c", script], env, timeoutMs }, { signal });
+      const ended = command.exit.catch((error: unknown) => error);
+      if (how === "cancelled") {
+        await expect.poll(async () => (await processesWith(mark)).length).toBeGreaterThanOrEqual(4);
+        controller.abort();
+      }
+      await ended;
+      await expect.poll(() => processesWith(mark)).toEqual([]);
+    },
+  );
+
   test("ends with its main process although a background process holds its output open", async () => {
     await using agent = startLocalAgent();
     await using session = await agent.connect();
@@ -212,6 +234,32 @@ describe("a terminal", () => {
     });
     expect(await command.exit).toMatchObject({ code: 0 });
     expect(output).toMatch(/^25 81\r\nready\r\n33 101\r\n$/u);
+  });
+
+  test("is outlived by what has left its session, as after a logout", async () => {
+    await using agent = startLocalAgent();
+    await using session = await agent.connect();
+    const mark = `HEYVM_MARK=${agent.folder}`;
+    const controller = new AbortController();
+    const script = "setsid -f sleep 4711; exec sleep 4712";
+    const request = {
+      argv: ["sh", "-c", script],
+      env: { HEYVM_MARK: agent.folder },
+      terminal: { cols: 80, rows: 24 },
+    } as const;
+    const command = await session.exec(request, { signal: controller.signal });
+    const ended = command.exit.catch((error: unknown) => error);
+    const sleeping = async () => {
+      const lines = await Promise.all(
+        (await processesWith(mark)).map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+      );
+      return lines.map((line) => line.replaceAll("\0", " ").trim()).toSorted();
+    };
+    await expect.poll(sleeping).toEqual(["sleep 4711", "sleep 4712"]);
+    controller.abort();
+    await ended;
+    await expect.poll(sleeping).toEqual(["sleep 4711"]);
+    for (const pid of await processesWith(mark)) process.kill(pid);
   });
 
   test("takes keys: Ctrl-C interrupts, the end of input is Ctrl-D", async () => {
