@@ -43,6 +43,18 @@ test("a file goes up and comes down as it was, with its mode", async () => {
   expect(list.json).toMatchObject({ entries: [{ name: "b.sh" }] });
 });
 
+test("a name that is no UTF-8 is its bytes in a query and lone surrogates in JSON", async () => {
+  const path = "/workspace/bytes/a%FF%25FF";
+  const up = await api.call("PUT", `/sandboxes/box/files?path=${path}&parents=true`, "x");
+  expect(up).toMatchObject({ status: 200, json: { path: "/workspace/bytes/a\udcff%FF" } });
+  const list = await api.call("GET", url("/workspace/bytes").replace("/files?", "/files/list?"));
+  expect(list.json).toMatchObject({ entries: [{ name: "a\udcff%FF" }] });
+  expect((await api.call("GET", `/sandboxes/box/files?path=${path}`)).text).toBe("x");
+  const names = { from: "/workspace/bytes/a\udcff%FF", to: "/workspace/bytes/\udcfe" };
+  expect((await api.call("POST", "/sandboxes/box/files/rename", names)).status).toBe(200);
+  expect((await api.call("GET", "/sandboxes/box/files?path=/workspace/bytes/%fe")).text).toBe("x");
+});
+
 test("folders are made, renamed and removed", async () => {
   await api.call("POST", "/sandboxes/box/files/mkdir", { path: "/workspace/x/y", recursive: true });
   const renamed = await api.call("POST", "/sandboxes/box/files/rename", {

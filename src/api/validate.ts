@@ -1,6 +1,9 @@
 /** Reads what a client sent, against the schema. Errors name the field and, for an unknown one, the nearest known. */
+import { parse } from "node:querystring";
+
 import { z } from "@hono/zod-openapi";
 
+import { decodeQueryText } from "../config/file-names.ts";
 import { nearest } from "../config/nearest.ts";
 import { AbortedError, InvalidArgumentError } from "../errors/index.ts";
 import type { ApiContext } from "./api-env.ts";
@@ -14,9 +17,14 @@ export async function readBody<T extends z.ZodType>(c: ApiContext, schema: T): P
   return validate(schema, text.trim() === "" ? {} : parseJson(text, "body"));
 }
 
-/** The query's parameters, all of them text. */
+/** The query's parameters, all of them text; the first counts. File names in it need not be UTF-8, so that Hono's reader won't do. */
 export function readQuery<T extends z.ZodType>(c: ApiContext, schema: T): z.infer<T> {
-  return validate(schema, c.req.query());
+  const [, query = ""] = c.req.url.split(/\?(.*)/s, 2);
+  const parameters = Object.entries(parse(query, "&", "=", { decodeURIComponent: decodeQueryText }));
+  return validate(
+    schema,
+    Object.fromEntries(parameters.map(([name, value]) => [name, Array.isArray(value) ? value[0] : value])),
+  );
 }
 
 /** Throws `invalid_argument` for what is not JSON. */

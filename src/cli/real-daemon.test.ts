@@ -1,6 +1,6 @@
 /** The command line against the real server and the real agent; the machine is a process of this host. */
 import { once } from "node:events";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -27,6 +27,11 @@ function options(): { socketPath: string; env: NodeJS.ProcessEnv } {
 
 async function heyvm(...words: string[]): Promise<CliResult> {
   return await runCli(words, options());
+}
+
+/** A name in the folder, of any bytes. */
+function bytesIn(folder: string, latin1: string): Buffer {
+  return Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(latin1, "latin1")]);
 }
 
 describe("with a real daemon", () => {
@@ -60,6 +65,29 @@ describe("with a real daemon", () => {
     expect(await heyvm("get", "all")).toMatchObject({ exitCode: 3 });
     expect(await readdir(join(state.folder, "sandboxes"))).toEqual([]);
   });
+
+  test(
+    "names that are no UTF-8 go up and come back, of files, folders and links",
+    { timeout: 120_000 },
+    async () => {
+      const [source, back] = [join(state.folder, "named"), join(state.folder, "named-back")];
+      await mkdir(source);
+      await mkdir(bytesIn(source, "d\xfe"));
+      await writeFile(bytesIn(source, "d\xfe/f\xff"), "content");
+      await writeFile(join(source, "é 💀+%ff"), "plain");
+      await symlink(Buffer.from("d\xfe/f\xff", "latin1"), bytesIn(source, "l\xfd"));
+      expect(await heyvm("create", "--name", "bytes")).toMatchObject({ exitCode: 0 });
+      expect(await heyvm("cp", source, "bytes:named")).toMatchObject({ exitCode: 0 });
+      expect(await heyvm("exec", "bytes", "--", "sh", "-c", "cat named/l*; ls -b named")).toMatchObject({
+        stdout: expect.stringMatching(/^contentd\\376\nl\\375\n/),
+      });
+      expect(await heyvm("cp", "bytes:named", back)).toMatchObject({ exitCode: 0 });
+      expect(await readFile(bytesIn(back, "d\xfe/f\xff"), "utf8")).toBe("content");
+      expect((await readlink(bytesIn(back, "l\xfd"), "buffer")).toString("latin1")).toBe("d\xfe/f\xff");
+      expect(await readFile(join(back, "é 💀+%ff"), "utf8")).toBe("plain");
+      expect(await heyvm("rm", "--yes", "bytes")).toMatchObject({ exitCode: 0 });
+    },
+  );
 
   test("a setting for images that the daemon does not know of is told of", async () => {
     const env = { ...options().env, HEYVM_MIRROR_DEBIAN: "http://127.0.0.1:9" };

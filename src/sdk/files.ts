@@ -1,4 +1,7 @@
-/** A sandbox's files, as streams of any size. Paths are absolute in the guest. */
+/**
+ * A sandbox's files, as streams of any size. Paths are absolute in the guest. A byte of a name that is no UTF-8 is a lone
+ * surrogate in it, U+DC80 to U+DCFF, both ways.
+ */
 import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 

@@ -8,6 +8,7 @@ import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 
+import { encodeQueryText } from "../config/file-names.ts";
 import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
@@ -179,9 +180,9 @@ async function withinMoment(answered: Promise<IncomingMessage>, error: unknown):
 
 function queryString(query: RequestOptions["query"]): string {
   const entries = Object.entries(query ?? {}).flatMap(([key, value]) =>
-    value === undefined ? [] : [[key, String(value)] as [string, string]],
+    value === undefined ? [] : [`${key}=${encodeQueryText(String(value))}`],
   );
-  return entries.length === 0 ? "" : `?${new URLSearchParams(entries).toString()}`;
+  return entries.length === 0 ? "" : `?${entries.join("&")}`;
 }
 
 export function bearer(token: string | undefined): Record<string, string> {

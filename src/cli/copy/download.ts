@@ -4,6 +4,7 @@ import { chmod, lstat, mkdir, open, rename, rm, stat, symlink } from "node:fs/pr
 import { dirname, join, posix, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 
+import { bytesOfName, isTextOfName } from "../../config/file-names.ts";
 import { writeWithHoles } from "../../config/holes.ts";
 import { AbortedError, HeyvmError } from "../../errors/index.ts";
 import { errnoOf } from "../../errors/thrown.ts";
@@ -55,7 +56,7 @@ export async function download(
     meter.fileDone();
   }
   for (const { local, guest } of folders.toReversed()) {
-    await here(local, "set the mode of", () => chmod(local, modeHere(guest)));
+    await here(local, "set the mode of", () => chmod(bytesOfName(local), modeHere(guest)));
   }
   for (const { guest } of entries.filter(({ guest }) => guest.type === "other")) {
     invocation.note(
@@ -87,9 +88,9 @@ export async function downloadToStream(
  */
 async function makeFolder(path: string, isTyped: boolean): Promise<void> {
   try {
-    await mkdir(path, { mode: 0o700, recursive: isTyped });
+    await mkdir(bytesOfName(path), { mode: 0o700, recursive: isTyped });
   } catch (error) {
-    if (errnoOf(error) !== "EEXIST" || !(await lstat(path)).isDirectory()) throw error;
+    if (errnoOf(error) !== "EEXIST" || !(await lstat(bytesOfName(path))).isDirectory()) throw error;
   }
 }
 
@@ -101,14 +102,14 @@ async function fetchFile(
   signal: AbortSignal,
 ): Promise<void> {
   // Short: the file's own name may be as long as a name can be.
-  const unfinished = join(dirname(local), `.heyvm-${randomBytes(6).toString("hex")}`);
+  const unfinished = bytesOfName(join(dirname(local), `.heyvm-${randomBytes(6).toString("hex")}`));
   const content = await sandbox.files.read(guest.path, { signal });
   try {
     await here(local, "write", async () => {
       await using file = await open(unfinished, "wx", 0o600);
       await pipeline(content, meter.counter(), (counted) => writeWithHoles(file, counted), { signal });
       await chmod(unfinished, modeHere(guest));
-      await rename(unfinished, local);
+      await rename(unfinished, bytesOfName(local));
     });
     meter.fileDone();
   } catch (error) {
@@ -120,8 +121,9 @@ async function fetchFile(
 
 async function makeLink({ guest, local }: Entry): Promise<void> {
   await here(local, "make the link", async () => {
-    await rm(local, { force: true });
-    await symlink(guest.linkTarget ?? "", local);
+    const path = bytesOfName(local);
+    await rm(path, { force: true });
+    await symlink(bytesOfName(guest.linkTarget ?? ""), path);
   });
 }
 
@@ -172,7 +174,8 @@ async function walk(
     const seen = new Set<string>();
     for (const child of await sandbox.files.list(guest.path, { signal })) {
       const { name } = child;
-      if (/^\.{0,2}$|[/\0]/.test(name) || seen.has(name)) throw new GuestNameError(guest.path, name);
+      if (/^\.{0,2}$|[/\0]/.test(name) || !isTextOfName(name) || seen.has(name))
+        throw new GuestNameError(guest.path, name);
       seen.add(name);
       entries.push({ guest: { ...child, path: posix.join(guest.path, name) }, local: join(local, name) });
       if (entries.length > mostEntries) {

@@ -4,6 +4,7 @@ import { lstat, readdir, readlink, stat } from "node:fs/promises";
 import { basename, join, posix } from "node:path";
 import type { Readable } from "node:stream";
 
+import { bytesOfName, textOfName } from "../../config/file-names.ts";
 import { HeyvmError } from "../../errors/index.ts";
 import type { FileStatus, Sandbox } from "../../sdk/index.ts";
 import type { Invocation } from "../invocation.ts";
@@ -44,12 +45,13 @@ export async function upload(
     await sandbox.files.makeDirectory(guest, { recursive: true, mode: mode & 0o7777, signal });
   }
   await inParallel(files, filesAtOnce, async (entry) => {
-    const content = createReadStream(entry.local);
+    const content = createReadStream(bytesOfName(entry.local));
     const mode = entry.status.mode & 0o7777;
     await writeGuestFile(sandbox, entry.guest, content, meter, { mode, signal, source: entry.local });
   });
   for (const entry of entries.filter((one) => one.status.isSymbolicLink())) {
-    await makeLink(sandbox, await readlink(entry.local), entry.guest, signal);
+    const link = await local(entry.local, "read", () => readlink(bytesOfName(entry.local), "buffer"));
+    await makeLink(sandbox, textOfName(link), entry.guest, signal);
     meter.fileDone();
   }
   for (const entry of entries) {
@@ -121,13 +123,13 @@ async function walk(source: string, target: string): Promise<Entry[]> {
   // Grows while it is walked.
   for (const { local: folder, guest, status } of entries) {
     if (!status.isDirectory()) continue;
-    const names = await local(folder, "read", () => readdir(folder));
-    for (const name of names) {
+    const names = await local(folder, "read", () => readdir(bytesOfName(folder), "buffer"));
+    for (const name of names.map(textOfName)) {
       const path = join(folder, name);
       entries.push({
         local: path,
         guest: posix.join(guest, name),
-        status: await local(path, "read", () => lstat(path)),
+        status: await local(path, "read", () => lstat(bytesOfName(path))),
       });
     }
   }

@@ -24,6 +24,7 @@ describe("text", () => {
     expect(printable("a\u001B]0;owned\u0007b")).toBe("a\\x1b]0;owned\\x07b");
     expect(printable("line\nbreak")).toBe("line\\x0abreak");
     expect(printable("\u202Eevil")).toBe("\\u202eevil");
+    expect(printable("a\udcff💀")).toBe("a\\xff💀");
   });
 
   test("wide characters count two columns, combining ones none", () => {
