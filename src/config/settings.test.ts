@@ -69,7 +69,7 @@ test.each([
   ],
   ["a wrong type", '{\n\n "cpus": "2"}', ":3", "cpus", undefined],
   ["a number where a folder list belongs", '{"image_folders": 3}', ":1", "image_folders", undefined],
-  ["a group that is no object", '{\n"api": 3000}', ":2", '"api"', "it holds api.host, api.port"],
+  ["a group that is no object", '{\n"api": 3000}', ":2", '"api"', "it holds api.host, api.port, api.tls_cert, api.tls_key"],
   ["a backend that does not exist", '{"backend_type": "docker"}', ":1", "backend_type", undefined],
   ["broken JSON", '{\n "cpus": 1,,\n}', ":2", "JSON", undefined],
   ["an array", "[]", ":1", "object", undefined],

@@ -6,6 +6,7 @@ import { createTestHost, type TestHost } from "../fixtures/host.ts";
 import { useTemplate } from "../fixtures/kept-template.ts";
 import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
+import { benchSuite } from "./suites/benches.ts";
 import { cloneSuite } from "./suites/clones.ts";
 import { lyingAgentSuite } from "./suites/lies.ts";
 import { shellSuite } from "./suites/shells.ts";
@@ -31,6 +32,7 @@ afterAll(async () => {
 cloneSuite(() => host);
 lyingAgentSuite(() => host);
 shellSuite(() => host);
+benchSuite(() => host);
 
 test("templates that no sandbox stands on go when they are asked to", async () => {
   const [template] = JSON.parse(await succeed(host, "templates", "list", "--format", "json"));

@@ -1,0 +1,22 @@
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+import type { TestHost } from "../../fixtures/host.ts";
+
+/** The scripts under `bench/`, at their smallest setting: each figure of the docs can be made again. */
+export function benchSuite(host: () => TestHost): void {
+  test.each([
+    ["agent-pipe.ts"],
+    ["libvirt-rpc.ts", "1"],
+    ["many-alive.ts", "debian:12", "2"],
+    ["create-breakdown.ts", "debian:12", "1"],
+    ["exec-beside-ssh.ts", "1"],
+    ["copy-beside-scp.ts", "1M", "1"],
+  ])("bench/%s prints its figures", async (script, ...args) => {
+    const loader = fileURLToPath(import.meta.resolve("tsx"));
+    const path = fileURLToPath(new URL(`../../../bench/${script}`, import.meta.url));
+    const { code, stdout, stderr } = await host().run([process.execPath, "--import", loader, path, ...args]);
+    expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/\d/);
+  });
+}
