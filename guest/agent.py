@@ -1941,9 +1941,9 @@ class Producer(Stream):
 
 
 RECORD = struct.Struct(">q")  # so many bytes follow; negative: so many zeros are left out
-RECORD_CHUNK = CHUNK - 2 * RECORD.size
+RECORD_CHUNK = CHUNK - RECORD.size
 ZEROS = bytes(RECORD_CHUNK)
-ZERO_CHUNKS_A_TURN = 32
+MAX_SKIP = 1 << 50  # far less than the host's numbers hold
 
 
 class ReadFile(Producer):
@@ -1993,16 +1993,13 @@ class ReadFile(Producer):
         return data
 
     def next_record(self):
-        zeros = 0
-        for _ in range(ZERO_CHUNKS_A_TURN):
-            data = self.take(RECORD_CHUNK)
-            if not data:
-                break
-            if not ZEROS.startswith(data):
-                record = RECORD.pack(len(data)) + data
-                return RECORD.pack(-zeros) + record if zeros else record
-            zeros += len(data) + self.skip_hole()
-        return RECORD.pack(-zeros) if zeros else b""
+        data = self.take(RECORD_CHUNK)
+        if not data:
+            return b""
+        if not ZEROS.startswith(data):
+            return RECORD.pack(len(data)) + data
+        # Zeros that are stored go one chunk a record, so that little is read ahead of a reader who stands still.
+        return RECORD.pack(-(len(data) + self.skip_hole()))
 
     def skip_hole(self):
         """Goes to where the file has data again, as far as its file system knows, and says how far that was."""
@@ -2014,7 +2011,7 @@ class ReadFile(Producer):
         except OSError as error:
             # ENXIO: there is nothing but a hole up to the end. Others know no holes.
             found = max(at, os.fstat(self.fd).st_size) if error.errno == errno.ENXIO else at
-        skipped = min(max(0, found - at), self.left)
+        skipped = min(max(0, found - at), self.left, MAX_SKIP)
         os.lseek(self.fd, at + skipped, os.SEEK_SET)
         self.left -= skipped
         return skipped

@@ -60,7 +60,7 @@ const closeGraceMs = 10_000;
 export async function runDaemon(options: ServeOptions, parts: DaemonParts): Promise<void> {
   const state = options.state ?? statePaths();
   let earlier: Failure | undefined;
-  const kept: Kept = { port: undefined };
+  const kept: Kept = { tcp: undefined, port: undefined };
   for (;;) {
     const failure = await runOnce(options, parts, { state, earlier, kept });
     if (failure === undefined || options.signal?.aborted === true) return;
@@ -73,6 +73,8 @@ export async function runDaemon(options: ServeOptions, parts: DaemonParts): Prom
 
 /** What outlives a daemon that begins anew. */
 interface Kept {
+  /** Where the TCP listener is, as it was found at the first time. */
+  tcp: TcpAddress | undefined;
   /** Of the TCP listener: a client that was told of one that was free finds it again. */
   port: number | undefined;
 }
@@ -90,10 +92,9 @@ async function runOnce(
   parts: DaemonParts,
   beginning: Beginning,
 ): Promise<Failure | undefined> {
-  const { state, earlier } = beginning;
+  const { state, earlier, kept } = beginning;
   const settings = await loadSettings({ path: state.settings, flags: options.flags });
-  const tcp =
-    options.tcp === true ? await findTcpAddress(settings, options.insecureHttp === true) : undefined;
+  if (options.tcp === true) kept.tcp ??= await findTcpAddress(settings, options.insecureHttp === true);
   await using cleanup = createCleanup();
   const lock = await lockStateFolder(state);
   cleanup.defer(async () => await lock[Symbol.asyncDispose]());
@@ -120,7 +121,7 @@ async function runOnce(
   cleanup.defer(async () => await sandboxes.close());
   const failed = unforeseen.signal;
   await serveSandboxes(
-    { ...beginning, options, tcp, socketPath, settings, sandboxes, images, log, failed },
+    { ...beginning, options, socketPath, settings, sandboxes, images, log, failed },
     cleanup,
   );
   log.info({ pid: process.pid }, "daemon leaves");
@@ -129,7 +130,6 @@ async function runOnce(
 
 interface Serving extends Beginning {
   options: ServeOptions;
-  tcp: TcpAddress | undefined;
   socketPath: string;
   settings: LoadedSettings;
   sandboxes: OpenSandboxes;
@@ -140,8 +140,7 @@ interface Serving extends Beginning {
 }
 
 async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
-  const { options, tcp, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } =
-    serving;
+  const { options, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
   const daemon: DaemonInfo = {
     pid: process.pid,
     socket_path: socketPath,
@@ -191,12 +190,12 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
 
   const local = open({ kind: "local", check: () => "known" });
   await listenOnUnixSocket(local.server, daemon.socket_path);
-  if (tcp !== undefined) {
-    const { host, tls } = tcp;
+  if (kept.tcp !== undefined) {
+    const { host, tls } = kept.tcp;
     const token = await ensureToken(state.apiToken);
     const check = createRequestCheck({ token, host, hasTls: tls !== undefined });
     const { server } = open({ kind: "tcp", check, tls });
-    const port = await listenOnTcp(server, tcp, kept.port ?? settings.values["api.port"]);
+    const port = await listenOnTcp(server, kept.tcp, kept.port ?? settings.values["api.port"]);
     kept.port = port;
     const scheme = tls === undefined ? "http" : "https";
     daemon.url = `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -1,9 +1,9 @@
 /** Where a daemon's unix socket is, and whether its place can be trusted. */
 import { createHash } from "node:crypto";
-import { mkdir, realpath, stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-import { errnoOf, HeyvmError, shellQuoted } from "../errors/index.ts";
+import { errnoOf, HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
 import type { StatePaths } from "./paths.ts";
 import {
   checkRuntimeFolder,
@@ -11,6 +11,7 @@ import {
   runtimeFolder,
   temporaryRuntimeFolder,
 } from "./runtime-folder.ts";
+import { whyOthersMayChange } from "./trust.ts";
 
 /** The kernel's limit of a socket's path: `sun_path` has 108 bytes, with the zero at its end. */
 export const longestSocketPathBytes = 107;
@@ -29,6 +30,16 @@ export class SocketUntrustedError extends HeyvmError {
   }
 }
 
+/** The folder that the user has named for it cannot be made. */
+export class SocketFolderError extends HeyvmError {
+  constructor(folder: string, cause: unknown) {
+    super("permission_denied", `the daemon's socket cannot be in ${folder}: ${messageOf(cause)}`, {
+      hint: "set HEYVM_SOCKET to a path in a folder of your own, or leave it away",
+      cause,
+    });
+  }
+}
+
 /** In the state folder; where that makes too long a path, in the runtime folder, named after the state folder. */
 export function defaultSocketPath(state: StatePaths, env: NodeJS.ProcessEnv = process.env): string {
   if (fits(state.daemonSocket)) return state.daemonSocket;
@@ -44,8 +55,12 @@ function fits(path: string): boolean {
 /** Makes the socket's folder when it is missing. Throws `RuntimeFolderError` for one of ours that others may use. */
 export async function openSocketFolder(path: string): Promise<void> {
   const folder = dirname(path);
-  if (isRuntimeFolder(folder)) await openRuntimeFolder(folder);
-  else await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (isRuntimeFolder(folder)) return await openRuntimeFolder(folder);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new SocketFolderError(folder, error);
+  }
 }
 
 /**
@@ -66,12 +81,9 @@ export async function checkSocketFolder(path: string, state: StatePaths): Promis
 
 /** The daemon's user has named it; `daemon.json` outlives a daemon that was killed, and then the place is free to be taken. */
 async function checkChosenFolder(path: string, state: StatePaths): Promise<void> {
-  const folder = await realpath(dirname(path));
-  const { uid, mode } = await stat(folder);
-  if (uid !== 0 && uid !== process.geteuid?.())
-    throw new SocketUntrustedError(path, `${folder} belongs to user ${uid}`, state.daemonInfo);
-  if ((mode & 0o022) !== 0)
-    throw new SocketUntrustedError(path, `others may write ${folder}`, state.daemonInfo);
+  await stat(dirname(path));
+  const why = await whyOthersMayChange(dirname(path), []);
+  if (why !== undefined) throw new SocketUntrustedError(path, why, state.daemonInfo);
 }
 
 function isRuntimeFolder(folder: string): boolean {

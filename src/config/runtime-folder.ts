@@ -1,6 +1,5 @@
 /** The folder of sockets: passt's, those that a machine's state goes through, and a daemon's whose own folder is too deep. */
 import { lstat, mkdir } from "node:fs/promises";
-import { userInfo } from "node:os";
 import { isAbsolute, join } from "node:path";
 
 import { HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
@@ -13,7 +12,8 @@ export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
 
 /** Where there is no runtime directory, or only one with a long path. */
 export function temporaryRuntimeFolder(): string {
-  return `/tmp/heyvm-${userInfo().uid}`;
+  // Not by `userInfo`: a container may run as a number that has no name.
+  return `/tmp/heyvm-${process.geteuid?.() ?? 0}`;
 }
 
 /** Somebody else could listen to, or answer for, what goes through the sockets. */

@@ -10,6 +10,7 @@ import {
   symlink,
   writeFile,
 } from "node:fs/promises";
+import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 
 import { beforeAll, describe, expect, it } from "vitest";
@@ -240,6 +241,18 @@ describe("a file that others may change is copied", () => {
     await store.remove("mine", { inUse: nobody, signal });
     expect(await copiesIn(scratch)).toEqual([]);
     expect((await readFile(path)).equals(image)).toBe(true);
+  });
+
+  it("and stays for a disk that knows it by another algorithm than it was verified with since", async () => {
+    await using scratch = await createScratch();
+    const path = await ownFile(scratch);
+    await chmod(path, 0o666);
+    const store = scratch.store();
+    const { fingerprint } = await store.resolve(path, x86);
+    const sha512 = `sha512:${createHash("sha512").update(image).digest("hex")}`;
+    await store.add("mine", path, { signal, checksum: sha512 });
+    await store.prune({ everything: true, inUse: new Set([fingerprint]), signal });
+    expect((await copiesIn(scratch)).length).toBe(1);
   });
 
   it("once for all who want it at the same time", async () => {

@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 
 import { syncFolder } from "../config/atomic-file.ts";
 import { lockForProcess, tryLockForProcess } from "../config/process-lock.ts";
+import { whyOthersMayChange } from "../config/trust.ts";
 import { AbortedError, DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { laterCopyName } from "./catalogue.ts";
 import { type Checksum, type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./checksum.ts";
@@ -15,7 +16,6 @@ import { type FileStamp, inspectImageFile, stampOf, stampOfFile } from "./image-
 import { type FileRecord, type ImageIndex, putRecord, recordOf, stampText } from "./index-file.ts";
 import { readAt } from "./read-at.ts";
 import type { StoreContext } from "./store-context.ts";
-import { whyOthersMayChange } from "./trust.ts";
 import type { ImageWork } from "./types.ts";
 
 export interface CopyOptions extends ImageWork {
@@ -77,9 +77,21 @@ export async function removeUnfinishedCopies(context: StoreContext): Promise<voi
   }
 }
 
+/** Holds off whoever would copy the file; `undefined` when somebody is at it. */
+export async function tryLockCopying(
+  context: StoreContext,
+  path: string,
+): Promise<AsyncDisposable | undefined> {
+  return await tryLockForProcess(context.copyFolder, unfinishedName(path));
+}
+
+function unfinishedName(path: string): string {
+  return `${createHash("sha256").update(path).digest("hex").slice(0, 16)}${unfinishedSuffix}`;
+}
+
 async function makeCopy(context: StoreContext, path: string, options: CopyOptions): Promise<string> {
   const { signal, onProgress = ignore } = options;
-  const name = `${createHash("sha256").update(path).digest("hex").slice(0, 16)}${unfinishedSuffix}`;
+  const name = unfinishedName(path);
   const caller = { signal, onNews: onProgress };
   return await context.shared.run(`copy ${path}`, caller, async (signal, tell) => {
     await mkdir(context.copyFolder, { recursive: true, mode: 0o700 });
@@ -132,11 +144,13 @@ async function copyLocked(
   const target = join(context.copyFolder, nameOfCopy(path, digest));
   // Recorded first, as what is placed by a download.
   await context.index.change(signal, (index) => {
+    const source = recordOf(index, path, stamp);
     putRecord(index, {
       path: target,
       stamp: stampText(copied.stamp),
       digest: formatChecksum(digest),
-      verified: recordOf(index, path, stamp)?.verified ?? false,
+      // What was verified meanwhile may be other bytes.
+      verified: source?.verified === true && source.digest === formatChecksum(digest),
       copyOf: { path, stamp: stampText(stamp) },
       architecture,
     });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { errnoOf } from "../errors/index.ts";
 import { stampOfFile } from "./image-file.ts";
 import { dropRecord, type FileRecord, stampText } from "./index-file.ts";
-import { removeUnfinishedCopies } from "./own-copy.ts";
+import { removeUnfinishedCopies, tryLockCopying } from "./own-copy.ts";
 import { partialSuffix } from "./partial-file.ts";
 import { isInUse, removeFile, removeInterrupted, type RemoveOptions } from "./remove.ts";
 import type { StoreContext } from "./store-context.ts";
@@ -15,10 +15,32 @@ export async function pruneImages(
   context: StoreContext,
   options: RemoveOptions & { everything: boolean },
 ): Promise<string[]> {
+  const copying: AsyncDisposable[] = [];
+  try {
+    return await pruneHolding(context, options, copying);
+  } finally {
+    for (const lock of copying) await lock[Symbol.asyncDispose]();
+  }
+}
+
+/** `copying`: what keeps the copies from being made anew whose records go. */
+async function pruneHolding(
+  context: StoreContext,
+  options: RemoveOptions & { everything: boolean },
+  copying: AsyncDisposable[],
+): Promise<string[]> {
   const index = await context.index.read();
   const gone: string[] = [];
-  for (const record of index.files) {
-    if ((await stampOfFile(record.path)) === undefined) gone.push(record.path);
+  for (const { path, copyOf } of index.files) {
+    if ((await stampOfFile(path)) !== undefined) continue;
+    // One that is on its way is recorded before it has its name.
+    if (copyOf !== undefined) {
+      const lock = await tryLockCopying(context, copyOf.path);
+      if (lock === undefined) continue;
+      copying.push(lock);
+      if ((await stampOfFile(path)) !== undefined) continue;
+    }
+    gone.push(path);
   }
   const downloads = index.files.filter(
     ({ path, download }) => download !== undefined && !gone.includes(path),

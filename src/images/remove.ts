@@ -69,9 +69,10 @@ export async function isInUse(
   if (stamp === undefined || inUse.size === 0) return false;
   if (inUse.has(fingerprintOfStamp(stamp))) return true;
   const digest = recordOf(index, path, stamp)?.digest;
-  if (digest !== undefined) return inUse.has(digest);
-  // Its record is lost: the bytes themselves have to tell.
+  if (digest !== undefined && inUse.has(digest)) return true;
+  // Its record is lost, or was verified by another algorithm since: the bytes themselves have to tell.
   for (const algorithm of ["sha256", "sha512"] as const) {
+    if (digest?.startsWith(`${algorithm}:`) === true) continue;
     if (![...inUse].some((fingerprint) => fingerprint.startsWith(algorithm))) continue;
     const { hex } = await hashFile(path, algorithm, { signal });
     if (inUse.has(`${algorithm}:${hex}`)) return true;

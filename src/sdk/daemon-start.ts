@@ -1,7 +1,7 @@
 /** Starts `heyvm serve` in the background and waits until it answers. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
-import { type FileHandle, open, statfs } from "node:fs/promises";
+import { type FileHandle, open, readFile, statfs } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, extname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -50,6 +50,7 @@ export async function startDaemon({ endpoint, paths, answers, signal, serve }: D
     if (verdict === "aborted") throw new AbortedError("starting the daemon", signal?.reason);
     if (said.length === 0 && (await isFull(paths.root)))
       throw new DiskFullError("starting the daemon", paths.root);
+    if (verdict === "held") throw await heldFailure(paths, socketPath);
     throw reasonIn(said) ?? startFailure(verdict, said, paths.daemonLog);
   } finally {
     await log.close();
@@ -79,7 +80,13 @@ function loaderOf(self: string): string[] {
   return ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
 }
 
-type Verdict = "answers" | "aborted" | "late" | { code: number | null; signal: NodeJS.Signals | null };
+/** `held`: another daemon has the state folder, and does not answer at this socket. */
+type Verdict =
+  | "answers"
+  | "aborted"
+  | "late"
+  | "held"
+  | { code: number | null; signal: NodeJS.Signals | null };
 
 async function waitForDaemon(
   child: ChildProcess,
@@ -110,13 +117,16 @@ async function waitForDaemon(
   const onChange = (): void => void look();
   const onAbort = (): void => resolve("aborted");
   const watchers = [...new Set(folders)].flatMap((folder) => watchFolder(folder, onChange));
-  const timer = setTimeout(() => resolve("late"), startTimeoutMs);
+  let isHeld = false;
+  const timer = setTimeout(() => resolve(isHeld ? "held" : "late"), startTimeoutMs);
   const ticker = setInterval(onChange, lookAgainMs);
   child.once("error", () => resolve({ code: null, signal: null }));
   child.once("exit", (code, signalName) => {
     // Success without an answer yet: another daemon has won the race and is about to listen.
-    if (code === 0) onChange();
-    else void look().then(() => resolve({ code, signal: signalName }));
+    if (code === 0) {
+      isHeld = true;
+      onChange();
+    } else void look().then(() => resolve({ code, signal: signalName }));
   });
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
@@ -166,8 +176,20 @@ async function isFull(folder: string): Promise<boolean> {
   return (await statfs(folder)).bavail === 0;
 }
 
+async function heldFailure(paths: StatePaths, socketPath: string): Promise<DaemonUnavailableError> {
+  const text = await readFile(paths.daemonInfo, "utf8").catch(() => "{}");
+  const { pid } = parseMessage<{ pid?: number }>(text);
+  return new DaemonUnavailableError(
+    `a heyvm daemon${pid === undefined ? "" : ` (pid ${pid})`} has ${paths.root}, and does not answer at ${socketPath}`,
+    {
+      hint: `end it, sandboxes go on without it: kill ${pid ?? `$(fuser ${paths.daemonLog})`}`,
+      details: { log_path: paths.daemonLog },
+    },
+  );
+}
+
 function startFailure(
-  verdict: Exclude<Verdict, "answers" | "aborted">,
+  verdict: Exclude<Verdict, "answers" | "aborted" | "held">,
   lines: readonly string[],
   logPath: string,
 ): DaemonUnavailableError {

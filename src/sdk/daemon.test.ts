@@ -132,6 +132,15 @@ describe("where the daemon is said to be", () => {
     expect(await connectQuietly()).toEqual(server.endpoint);
   });
 
+  test("a path in a folder that is gone, as after a logout, is none", async () => {
+    const told = join(folder, "gone", "x.sock");
+    await writeFile(join(folder, "daemon.json"), JSON.stringify({ socket_path: told }));
+    await expect(connectQuietly()).rejects.toMatchObject({
+      code: "daemon_unavailable",
+      message: expect.stringContaining(join(folder, "heyvm.sock")),
+    });
+  });
+
   test("the runtime folder is not trusted when it is a link, or open to others", async () => {
     const runtime = join(folder, "run");
     const deep = join(folder, "deep".repeat(20), "deep".repeat(20));

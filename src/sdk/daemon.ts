@@ -1,5 +1,6 @@
 /** Finds the daemon of this state folder, and starts it when nobody answers. */
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 
 import type { DaemonInfo, Health, Sandbox } from "../api/schema.ts";
 import { checkSocketFolder, defaultSocketPath } from "../config/daemon-socket.ts";
@@ -7,6 +8,7 @@ import { buildId, packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
+import { DaemonLostError } from "./daemon-lost.ts";
 import { type DaemonStart, startDaemon } from "./daemon-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createTransport, type RequestLog, type Transport } from "./transport.ts";
@@ -64,7 +66,9 @@ async function toldSocket(paths: StatePaths): Promise<string | undefined> {
   try {
     // Written by a daemon of ours; a half-written or foreign file fails below and the default is used.
     const info = parseMessage<Partial<DaemonInfo>>(await readFile(paths.daemonInfo, "utf8"));
-    if (typeof info.socket_path === "string") return info.socket_path;
+    // A folder that is gone, as a runtime folder is after a logout, has no daemon's socket any more.
+    if (typeof info.socket_path === "string" && (await stat(dirname(info.socket_path))).isDirectory())
+      return info.socket_path;
   } catch {
     // No daemon has run here yet.
   }
@@ -101,13 +105,21 @@ async function settleDifference(
   start: Omit<DaemonStart, "answers">,
   options: DaemonOptions,
 ): Promise<void> {
-  const busy = await isBusy(health, transport, options.signal);
+  // Another command may have ended it meanwhile.
+  const busy = await isBusy(health, transport, options.signal).catch((error: unknown) => {
+    if (error instanceof DaemonUnavailableError || error instanceof DaemonLostError) return false;
+    throw error;
+  });
   if (options.autostart === false || busy) {
     options.onNotice?.(`${difference}; when its sandboxes can spare it, stop it with: kill ${health.pid}`);
     return;
   }
   options.onNotice?.(`${difference}; it is idle and is replaced`);
-  process.kill(health.pid, "SIGTERM");
+  try {
+    process.kill(health.pid, "SIGTERM");
+  } catch (error) {
+    if (errnoOf(error) !== "ESRCH") throw error;
+  }
   const gone = async (): Promise<boolean> => !(await answers(transport, options.signal).catch(() => false));
   const deadlineMs = performance.now() + stopTimeoutMs;
   // Another program's process can't be waited for, only looked at.

@@ -139,6 +139,7 @@ function runFor(
       kill();
     }, deadlineMs);
     signal.addEventListener("abort", kill, { once: true });
+    if (signal.aborted) kill();
     const release = () => {
       clearTimeout(timer);
       signal.removeEventListener("abort", kill);

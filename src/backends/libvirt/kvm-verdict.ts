@@ -33,6 +33,8 @@ export interface VerdictMemory {
 /** How long a verdict is believed that KVM does not work: somebody may have mended it. */
 export const doubtAfterMs = 10 * 60_000;
 
+/** Those behind an answer. */
+const looks = new Set<{ controller: AbortController; ended: Promise<void> }>();
 /** Longer than any look gives a guest that hangs. */
 const lookTimeoutMs = 60_000;
 
@@ -65,9 +67,23 @@ export async function rememberedVerdict(
     () => false,
   );
   // It outlives who asked. What goes wrong with it is told to the next who has to wait for one.
-  if (isNoted) lookAndRemember(AbortSignal.timeout(lookTimeoutMs)).catch(() => undefined);
+  if (isNoted) {
+    const controller = new AbortController();
+    const until = AbortSignal.any([controller.signal, AbortSignal.timeout(lookTimeoutMs)]);
+    const look = { controller, ended: lookAndRemember(until).then(ignore, ignore) };
+    looks.add(look);
+    void look.ended.then(() => looks.delete(look));
+  }
   return known.verdict;
 }
+
+/** Ends the looks that nobody waits for, and waits for their end: before this process leaves. */
+export async function endLooks(): Promise<void> {
+  for (const { controller } of looks) controller.abort();
+  await Promise.all([...looks].map(({ ended }) => ended));
+}
+
+function ignore(): void {}
 
 /** In a file; it holds for the same `inputs`, this boot of the host and this kernel. */
 export async function verdictFile(path: string, inputs: readonly string[]): Promise<VerdictMemory> {

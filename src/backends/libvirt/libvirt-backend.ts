@@ -9,6 +9,7 @@ import { readConsoleLog } from "./console-log.ts";
 import { diagnoseHost } from "./doctor/diagnose.ts";
 import type { DomainStatus, LibvirtHost } from "./host.ts";
 import { hostArchitecture } from "./kvm-check.ts";
+import { endLooks } from "./kvm-verdict.ts";
 import { buildTemplate } from "./cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
@@ -203,7 +204,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
       return prune(dependencies, signal, options);
     },
     async close() {
-      await Promise.all([shells.close(), templates.close()]);
+      await Promise.all([shells.close(), templates.close(), endLooks()]);
       for (const id of channels.keys()) dropChannel(id);
       await host.close();
     },

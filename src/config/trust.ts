@@ -1,7 +1,9 @@
 /** Whether a file can be changed by anybody but root and ourselves: what was seen in it then stays true. */
+import { execFile } from "node:child_process";
 import type { Stats } from "node:fs";
 import { lstat, readFile, readlink } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
+import { promisify } from "node:util";
 
 import { errnoOf } from "../errors/index.ts";
 
@@ -39,7 +41,7 @@ export async function whyOthersMayChange(
     }
     // What lies in a sticky folder can be renamed and removed only by its owner, who is looked at next.
     const isSafeFolder = !isFile && (stats.mode & sticky) !== 0;
-    if (!isSafeFolder && (await isWritableByOthers(stats))) return `others may write to ${at}`;
+    if (!isSafeFolder && (await isWritableByOthers(at, stats))) return `others may write to ${at}`;
     if (isFile) return undefined;
     at = join(at, name);
   }
@@ -64,9 +66,17 @@ function isOurs({ uid }: Pick<Stats, "uid">): boolean {
   return uid === 0 || uid === process.geteuid?.();
 }
 
-async function isWritableByOthers({ mode, gid }: Stats): Promise<boolean> {
+async function isWritableByOthers(path: string, { mode, gid }: Stats): Promise<boolean> {
   if ((mode & othersMayWrite) !== 0) return true;
-  return (mode & groupMayWrite) !== 0 && !(await hasOnlyOurs(gid));
+  if ((mode & groupMayWrite) === 0) return false;
+  return !(await hasOnlyOurs(gid)) || (await hasAccessList(path));
+}
+
+/** With one, the group's bits are no more than what its entries, also for other users, are cut to: acl(5). */
+async function hasAccessList(path: string): Promise<boolean> {
+  // Node reads no extended attributes. `ls` of the GNU tools marks such a file by a plus behind its mode.
+  const { stdout } = await promisify(execFile)("ls", ["-dn", "--", path], { timeout: 10_000 });
+  return stdout.startsWith("+", "drwxrwxrwx".length);
 }
 
 /** Whether nobody but root and we are in the group, as in the private one that many systems give to each user. */
