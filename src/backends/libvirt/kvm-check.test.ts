@@ -7,7 +7,7 @@ import { describe, expect, test, vi } from "vitest";
 
 import { checkKvm, hostArchitecture } from "./kvm-check.ts";
 import { guestExitStatus, kvmGuestArguments, kvmGuestDisk } from "./kvm-guest.ts";
-import { doubtAfterMs } from "./kvm-verdict.ts";
+import { doubtAfterMs, endLooks } from "./kvm-verdict.ts";
 import { findProgram } from "./program.ts";
 
 const { signal } = new AbortController();
@@ -96,6 +96,20 @@ describe.runIf(hostArchitecture() === "x86_64")("a verdict that KVM does not wor
       expect(await host.starts()).toBe(2);
     },
   );
+
+  test("and the look behind it ends, with its guest, when the process is about to leave", async () => {
+    await using host = await brokenHost();
+    await host.age(doubtAfterMs);
+    await writeFile(
+      host.options.emulator,
+      (await readFile(host.options.emulator, "utf8")).replace("echo broken", "sleep 1000; echo broken"),
+    );
+    expect(await host.check()).toBe(false);
+    await expect.poll(host.starts).toBe(2);
+    await endLooks();
+    expect(await host.check()).toBe(false);
+    expect(await host.starts()).toBe(2);
+  });
 
   test("is waited for anew by who is less patient", async () => {
     await using host = await brokenHost();
