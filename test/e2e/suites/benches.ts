@@ -15,7 +15,9 @@ export function benchSuite(host: () => TestHost): void {
   ])("bench/%s prints its figures", async (script, ...args) => {
     const loader = fileURLToPath(import.meta.resolve("tsx"));
     const path = fileURLToPath(new URL(`../../../bench/${script}`, import.meta.url));
-    const { code, stdout, stderr } = await host().run([process.execPath, "--import", loader, path, ...args]);
+    const command = [process.execPath, "--import", loader, path, ...args];
+    // Its cache would be left in the host's temporary folder.
+    const { code, stdout, stderr } = await host().run(command, { env: { TSX_DISABLE_CACHE: "1" } });
     expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/\d/);
   });
