@@ -1,4 +1,4 @@
-import { HeyvmError } from "../errors/index.ts";
+import { HeyvmError, messageOf } from "../errors/index.ts";
 
 /** Nobody answers at the API's address, or what answers is not heyvm. */
 export class DaemonUnavailableError extends HeyvmError {
@@ -7,6 +7,17 @@ export class DaemonUnavailableError extends HeyvmError {
     context: { hint?: string; cause?: unknown; details?: Record<string, unknown> } = {},
   ) {
     super("daemon_unavailable", message, context);
+  }
+}
+
+/** It answers over TLS, with a certificate that Node does not trust for this address, or speaks no TLS. */
+export class CertificateUntrustedError extends DaemonUnavailableError {
+  constructor(where: string, cause: unknown) {
+    super(`${where} is not trusted: ${messageOf(cause)}`, {
+      hint: "have Node trust its certificate, and use a name that is in it: export NODE_EXTRA_CA_CERTS=/path/to/cert.pem",
+      details: { endpoint: where },
+      cause,
+    });
   }
 }
 

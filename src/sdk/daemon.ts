@@ -8,7 +8,6 @@ import { buildId, packageVersion } from "../config/version.ts";
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
-import { DaemonLostError } from "./daemon-lost.ts";
 import { type DaemonStart, startDaemon } from "./daemon-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { createTransport, type RequestLog, type Transport } from "./transport.ts";
@@ -107,7 +106,7 @@ async function settleDifference(
 ): Promise<void> {
   // Another command may have ended it meanwhile.
   const busy = await isBusy(health, transport, options.signal).catch((error: unknown) => {
-    if (error instanceof DaemonUnavailableError || error instanceof DaemonLostError) return false;
+    if (error instanceof DaemonUnavailableError) return false;
     throw error;
   });
   if (options.autostart === false || busy) {

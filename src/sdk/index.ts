@@ -41,6 +41,6 @@ export {
   RemoteError,
   TimeoutError,
 } from "./remote-error.ts";
-export { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
+export { CertificateUntrustedError, ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 export { DaemonLostError } from "./daemon-lost.ts";
 export { AbortedError, type ErrorCode, HeyvmError } from "../errors/index.ts";

@@ -3,7 +3,7 @@
  * machine, and over a unix socket it gains nothing.
  */
 import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
@@ -11,7 +11,7 @@ import { pipeline } from "node:stream/promises";
 import { encodeQueryText } from "../config/file-names.ts";
 import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
-import { DaemonUnavailableError } from "./client-errors.ts";
+import { CertificateUntrustedError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError, daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, type Deadline, startDeadline } from "./deadline.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
@@ -43,7 +43,8 @@ export interface Transport {
 const defaultTimeoutMs = 60_000;
 
 export function createTransport(endpoint: Endpoint, log: RequestLog = () => undefined): Transport {
-  const agent = new Agent({ keepAlive: true, maxFreeSockets: 4 });
+  const isHttps = endpoint.kind === "url" && endpoint.url.protocol === "https:";
+  const agent = new (isHttps ? HttpsAgent : Agent)({ keepAlive: true, maxFreeSockets: 4 });
 
   async function open(
     method: string,
@@ -64,7 +65,7 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
     } catch (error) {
       if (deadline.signal.aborted) throw deadline.error();
       if (error instanceof BodyFailure) throw error.cause;
-      if (isConnectionFailure(error)) {
+      if (isConnectionFailure(error) || isTrustFailure(error)) {
         note(messageOf(error));
         throw isBrokenOff(error)
           ? daemonLost(endpoint, `${method} ${path}`, { cause: error })
@@ -132,7 +133,7 @@ async function send(
     endpoint.kind === "socket"
       ? httpRequest({ socketPath: endpoint.socketPath, agent, method, path: target, headers, signal })
       : (endpoint.url.protocol === "https:" ? httpsRequest : httpRequest)(new URL(target, endpoint.url), {
-          ...(endpoint.url.protocol === "https:" ? {} : { agent }),
+          agent,
           method,
           headers: { ...headers, ...bearer(endpoint.token) },
           signal,
@@ -194,6 +195,11 @@ function isConnectionFailure(error: unknown): boolean {
   return code !== undefined && /^(E[A-Z]+|HPE_[A-Z_]+|UND_ERR[A-Z_]*)$/.test(code);
 }
 
+/** Node's names: OpenSSL's of a verification that failed (`X509_V_ERR_…`), and Node's own of the rest. */
+function isTrustFailure(error: unknown): boolean {
+  return /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_TLS_|ERR_SSL_)/.test(errnoOf(error) ?? "");
+}
+
 /** It was taken, and then ended: nobody listening is another cause. */
 function isBrokenOff(error: unknown): boolean {
   return ["ECONNRESET", "EPIPE"].includes(errnoOf(error) ?? "");
@@ -210,6 +216,7 @@ function withTypedEnd(answer: IncomingMessage, lost: (cause: unknown) => HeyvmEr
 /** Nobody listens there. */
 export function unreachable(endpoint: Endpoint, cause: unknown): DaemonUnavailableError {
   const where = describeEndpoint(endpoint);
+  if (isTrustFailure(cause)) return new CertificateUntrustedError(where, cause);
   return new DaemonUnavailableError(`cannot talk to the heyvm daemon at ${where}: ${messageOf(cause)}`, {
     hint: "start it with: heyvm serve",
     details: { endpoint: where },
