@@ -15,6 +15,7 @@ import { WebSocket } from "ws";
 import { loadSettings } from "../config/settings.ts";
 import { findTcpAddress, isLoopback } from "./tcp-address.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { openStream } from "./testing/web-socket-client.ts";
 
 let folder: string;
 
@@ -149,11 +150,10 @@ describe("a daemon with TLS", () => {
       ca,
       headers: { authorization },
     });
-    onTestFinished(() => socket.terminate());
-    await once(socket, "open");
-    socket.send(JSON.stringify({ type: "start", command: "true" }));
-    const [first] = await once(socket, "message");
-    expect(String(first)).not.toBe("");
+    const stream = await openStream(socket, { type: "init", command: "echo over TLS" });
+    await stream.closed;
+    expect(stream.bytes(1).toString()).toBe("over TLS\n");
+    expect(stream.messages.at(-1)).toMatchObject({ type: "exit", code: 0 });
   });
 
   test("outlives clients that speak no TLS, or nothing, and cuts them off", async () => {

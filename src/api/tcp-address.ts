@@ -2,7 +2,7 @@
 import { lookup } from "node:dns/promises";
 import { BlockList, isIPv6 } from "node:net";
 
-import type { LoadedSettings } from "../config/settings.ts";
+import { type LoadedSettings, originOf } from "../config/settings.ts";
 import { SettingsInvalidError } from "../config/settings-error.ts";
 import { messageOf } from "../errors/index.ts";
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
@@ -23,7 +23,7 @@ loopback.addAddress("::1", "ipv6");
 export async function findTcpAddress(settings: LoadedSettings, insecureHttp: boolean): Promise<TcpAddress> {
   const tls = await readTlsFiles(settings);
   const host = settings.values["api.host"];
-  const origin = settings.entries.find(({ key }) => key === "api.host")?.origin ?? "api.host";
+  const origin = originOf(settings, "api.host");
   const { address } = await lookup(host).catch((error: unknown) => {
     throw new SettingsInvalidError(`${host} is no address of this host: ${messageOf(error)}`, {
       key: "api.host",

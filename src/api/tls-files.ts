@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 
-import type { LoadedSettings } from "../config/settings.ts";
+import { type LoadedSettings, originOf } from "../config/settings.ts";
 import { SettingsInvalidError } from "../config/settings-error.ts";
 import { errnoOf, messageOf, shellQuoted } from "../errors/index.ts";
 
@@ -20,8 +20,7 @@ export async function readTlsFiles(settings: LoadedSettings): Promise<TlsFiles |
   const { "api.tls_cert": certPath, "api.tls_key": keyPath } = settings.values;
   if (certPath === null && keyPath === null) return undefined;
   const refuse = (key: TlsKey, message: string, more: { hint?: string; cause?: unknown } = {}): never => {
-    const entry = settings.entries.find((candidate) => candidate.key === key);
-    throw new SettingsInvalidError(message, { key, origin: entry?.origin ?? key, ...more });
+    throw new SettingsInvalidError(message, { key, origin: originOf(settings, key), ...more });
   };
   const hint = "give both: heyvm serve --api --tls-cert FILE --tls-key FILE";
   if (certPath === null) return refuse("api.tls_cert", "there is a TLS key, and no certificate", { hint });

@@ -39,27 +39,41 @@ async function loseDaemon(
   return { exitCode: child.exitCode, stderr, log: join(state.folder, "daemon.log") };
 }
 
-test.each([
+/** What is under way when the daemon goes: `work` in the words of one that leaves in order, `means` of one that ends. */
+const verbs = [
   {
     words: ["create", "--setup-hook", "sleep 60"],
     sign: "Setting up the guest",
     exit: 1,
+    work: "the create was under way",
     means: "half made",
   },
   {
     words: ["run", "--setup-hook", "sleep 60", "--", "true"],
     sign: "Setting up the guest",
     exit: 125,
+    work: "the create was under way",
     means: "half made",
   },
   {
     words: ["exec", "web", "--", "sh", "-c", "echo begun; sleep 60"],
     sign: "begun\n",
     exit: 125,
+    work: "a command ran in the sandbox",
     means: "next use of the sandbox ends it",
   },
+  {
+    words: ["logs", "-f", "web"],
+    sign: "second line",
+    exit: 1,
+    work: "the logs were read",
+    means: "the sandbox goes on",
+  },
+];
+
+test.each([
+  ...verbs,
   { words: ["cp", "web:/dev/zero", "-"], sign: "\0", exit: 1, means: "files were copied" },
-  { words: ["logs", "-f", "web"], sign: "second line", exit: 1, means: "the sandbox goes on" },
 ])("$words.0 says that its daemon ended, and what that means", async ({ words, sign, exit, means }) => {
   const { exitCode, stderr, log } = await loseDaemon(words, sign);
   expect(stderr).toMatch(/error: the heyvm daemon at \S+ ended unexpectedly/);
@@ -88,27 +102,7 @@ test("sh says it, too", async () => {
   expect(exitCode).toBe(125);
 });
 
-test.each([
-  {
-    words: ["create", "--setup-hook", "sleep 60"],
-    sign: "Setting up the guest",
-    exit: 1,
-    work: "the create was under way",
-  },
-  {
-    words: ["run", "--setup-hook", "sleep 60", "--", "true"],
-    sign: "Setting up the guest",
-    exit: 125,
-    work: "the create was under way",
-  },
-  {
-    words: ["exec", "web", "--", "sh", "-c", "echo begun; sleep 60"],
-    sign: "begun\n",
-    exit: 125,
-    work: "a command ran in the sandbox",
-  },
-  { words: ["logs", "-f", "web"], sign: "second line", exit: 1, work: "the logs were read" },
-])("$words.0 says that its daemon left in order", async ({ words, sign, exit, work }) => {
+test.each(verbs)("$words.0 says that its daemon left in order", async ({ words, sign, exit, work }) => {
   const { exitCode, stderr } = await loseDaemon(words, sign, "SIGTERM");
   expect(stderr).toMatch(/error: the heyvm daemon at \S+ left in order/);
   expect(stderr).toContain(work);

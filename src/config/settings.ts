@@ -88,6 +88,11 @@ function fromText(definition: SettingDefinition, value: unknown): unknown {
   return typeof value === "string" ? definition.fromText(value) : value;
 }
 
+/** Where a setting's value stands, for errors that name it: the file and line, the variable or the flag. */
+export function originOf(settings: LoadedSettings, key: SettingKey): string {
+  return settings.entries.find((entry) => entry.key === key)?.origin ?? key;
+}
+
 function check(key: SettingKey, definition: SettingDefinition, value: unknown, origin: string): unknown {
   const result = definition.schema.safeParse(value);
   if (result.success) return result.data;
