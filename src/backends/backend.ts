@@ -159,15 +159,20 @@ export interface Backend {
   /** Images (by fingerprint) that shared preparations or machines stand on. */
   imagesInUse(signal: AbortSignal): Promise<Set<string>>;
   /**
-   * Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed. `keepIds` has
-   * the sandboxes that exist: asked before each removal, as some are created meanwhile; what is theirs stays.
+   * Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed; `onWarning` hears
+   * of what nobody here needs and may be somebody else's.
    */
-  prune(
-    signal: AbortSignal,
-    options: { keepIds: Pick<ReadonlySet<string>, "has">; everything: boolean },
-  ): Promise<string[]>;
+  prune(signal: AbortSignal, options: PruneOptions): Promise<string[]>;
   /** Lets go of connections; machines go on. */
   close(): Promise<void>;
+}
+
+export interface PruneOptions {
+  /** The sandboxes that exist: asked before each removal, as some are created meanwhile; what is theirs stays. */
+  keepIds: Pick<ReadonlySet<string>, "has">;
+  /** Also what is only a cache. */
+  everything: boolean;
+  onWarning: (message: string) => void;
 }
 
 /** A backend that can hold a machine still and let it go on. */

@@ -6,21 +6,30 @@ import { errnoOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { sandboxOfNewFolder } from "./record-store.ts";
 
-/** Leftovers of backends and of the state folder; answers in words what went. `everything`: also caches. */
+/**
+ * Leftovers of backends and of the state folder; answers in words what went, and warns of what may be somebody else's.
+ * `everything`: also caches.
+ */
 export async function prune(
   context: SandboxContext,
   options: { everything: boolean; signal: AbortSignal },
-): Promise<string[]> {
+): Promise<{ removed: string[]; warnings: string[] }> {
   // Asked as late as can be: sandboxes are created meanwhile.
   const keepIds = { has: (id: string) => context.registry.find(id) !== undefined };
   const removed: string[] = [];
+  const warnings: string[] = [];
+  const wanted = {
+    keepIds,
+    everything: options.everything,
+    onWarning: (message: string) => void warnings.push(message),
+  };
   for (const { backend } of context.backends.opened()) {
     const { available } = await backend.availability(options.signal);
     if (available) {
-      removed.push(...(await backend.prune(options.signal, { keepIds, everything: options.everything })));
+      removed.push(...(await backend.prune(options.signal, wanted)));
     }
   }
-  return [...removed, ...(await pruneStateFolder(context))];
+  return { removed: [...removed, ...(await pruneStateFolder(context))], warnings };
 }
 
 /** Half-written files of daemons that were killed, and folders of sandboxes that are gone. */

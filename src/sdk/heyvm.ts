@@ -41,10 +41,17 @@ export interface Heyvm extends Disposable {
   /** The settings in force in the daemon, and where each comes from. */
   config(options?: CallOptions): Promise<ConfigReport>;
   /** Removes what nobody owns; answers in words what went. */
-  prune(options?: CallOptions & { everything?: boolean }): Promise<string[]>;
+  prune(options?: PruneOptions): Promise<string[]>;
   health(options?: CallOptions): Promise<HealthReport>;
   /** Lets go of idle connections; a program ends without it, too. */
   close(): void;
+}
+
+export interface PruneOptions extends CallOptions {
+  /** Also caches: prepared disks that nobody uses now. */
+  everything?: boolean | undefined;
+  /** Hears what was kept although nobody here needs it, and what removes it. */
+  onWarning?: ((message: string) => void) | undefined;
 }
 
 /** Some checks boot a tiny guest to see whether it works. */
@@ -73,9 +80,11 @@ async function connect(options: ConnectOptions = {}): Promise<Heyvm> {
     },
     config: (call) => transport.json<ConfigReport>("GET", "/config", call),
     async prune(call = {}) {
-      const { everything, ...rest } = call;
+      const { everything, onWarning, ...rest } = call;
       const request = { timeoutMs: pruneTimeoutMs, ...rest, body: { everything } };
-      return (await transport.json<Pruned>("POST", "/prune", request)).removed;
+      const { removed, warnings = [] } = await transport.json<Pruned>("POST", "/prune", request);
+      for (const warning of warnings) onWarning?.(warning);
+      return removed;
     },
     health: (call) => transport.json<HealthReport>("GET", "/health", call),
     close: () => transport.close(),

@@ -14,6 +14,7 @@ export {
   type DoctorReport,
   type HealthReport,
   Heyvm,
+  type PruneOptions,
 } from "./heyvm.ts";
 export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
 export type { LogEntry, OwnedSandbox, Sandbox } from "./sandbox.ts";

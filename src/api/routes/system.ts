@@ -138,8 +138,7 @@ export function addSystemRoutes(
     },
     async (c) => {
       const { everything = false } = await readBody(c, pruneSchema);
-      const pruned: Pruned = { removed: await prune(context, { everything, signal: c.get("signal") }) };
-      return c.json(pruned);
+      return c.json((await prune(context, { everything, signal: c.get("signal") })) satisfies Pruned);
     },
   );
 }

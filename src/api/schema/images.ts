@@ -53,8 +53,15 @@ export const addImageSchema = z
   })
   .openapi("AddImage");
 
-/** Answer of what removes: prune, image removal. Each entry says in words what went. */
-export const prunedSchema = z.object({ removed: z.array(z.string()) }).openapi("Pruned");
+/** Answer of what removes: prune, image removal. */
+export const prunedSchema = z
+  .object({
+    /** Each says in words what went. */
+    removed: z.array(z.string()),
+    /** What was kept although nobody here needs it, and what removes it. */
+    warnings: z.array(z.string()).optional(),
+  })
+  .openapi("Pruned");
 
 /** `POST /images/prune` and `POST /prune`. */
 export const pruneSchema = z

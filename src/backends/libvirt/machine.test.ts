@@ -16,6 +16,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 const signal = new AbortController().signal;
 const context = { signal, onStep: () => undefined };
+const onWarning = (): void => undefined;
 const key = "0123456789abcdef";
 const preparedDisk = `prepared-${key}-00000001.qcow2`;
 
@@ -163,7 +164,7 @@ test("two owners of one libvirt do not see each other's machines, but each other
   await createMachine(setUp(host, "you"), { ...spec, id: "sb-0000000b" }, context);
   expect(await ownMachines(host, { owner: "me" }, signal)).toEqual(["sb-0000000a"]);
   expect(await imagesInUse(host, signal)).toEqual(new Set(["sha256:aa"]));
-  await prune(setUp(host, "me"), signal, { keepIds: new Set(), everything: true });
+  await prune(setUp(host, "me"), signal, { keepIds: new Set(), everything: true, onWarning });
   expect([...host.machines.keys()]).toEqual(["heyvm-sb-0000000b"]);
   expect(host.volumes.has(preparedDisk)).toBe(true);
 });
@@ -174,13 +175,13 @@ test("prune keeps prepared disks unless everything is to go, and removes what cr
   host.volumes.set("prepared-0123456789abcdef-00000002.qcow2", { backing: "/images/debian.qcow2" });
   host.volumes.set("prepared-0123456789abcdef-00000003.qcow2", {});
   dependencies.prepared.building.add("00000003");
-  host.volumes.set("sb-deadbeef.qcow2", {});
+  host.volumes.set("sb-deadbeef.seed.iso", {});
   host.volumes.set("somebody-elses.qcow2", {});
-  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false })).toEqual([
-    "sb-deadbeef.qcow2",
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false, onWarning })).toEqual([
+    "sb-deadbeef.seed.iso",
     "prepared-0123456789abcdef-00000002.qcow2",
   ]);
-  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: true })).toEqual([
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: true, onWarning })).toEqual([
     "prepared-0123456789abcdef.json",
     preparedDisk,
   ]);
@@ -199,5 +200,7 @@ test.each([
   await mkdir(runtimeFolder, { recursive: true });
   await writeFile(join(runtimeFolder, "sb-0000000f.pid"), "");
   onTestFinished(async () => await rm(runtimeFolder, { recursive: true }));
-  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false })).toEqual(removed);
+  expect(await prune(dependencies, signal, { keepIds: new Set(), everything: false, onWarning })).toEqual(
+    removed,
+  );
 });

@@ -15,7 +15,7 @@ const signal = new AbortController().signal;
 const context = { signal, onStep: () => undefined };
 const domain = "heyvm-sb-0000000a";
 const spec = testMachine;
-const none = { keepIds: new Set<string>(), everything: true };
+const none = { keepIds: new Set<string>(), everything: true, onWarning: () => undefined };
 
 let host: MemoryHost;
 beforeEach(() => {
@@ -84,11 +84,26 @@ test("a machine of another state folder is not touched, not even by one that has
   expect(host.volumes.has("sb-0000000a.qcow2")).toBe(true);
 });
 
-test("prune keeps the disk of a sandbox that has a record, also when its domain is gone", async () => {
-  const records = new Set([spec.id]);
-  const backend = open("id");
-  expect(await backend.prune(signal, { keepIds: records, everything: true })).toEqual([]);
-  expect(host.volumes.has("sb-0000000a.qcow2")).toBe(true);
-  records.clear();
-  expect(await backend.prune(signal, { keepIds: records, everything: true })).toEqual(["sb-0000000a.qcow2"]);
+test("prune keeps the disk of a sandbox whose domain is gone: of one with a record here, and of one that may have it elsewhere", async () => {
+  host.volumes.set("sb-0000000a.console.log", {});
+  const warnings: string[] = [];
+  const prune = async (keepIds: ReadonlySet<string>) =>
+    await open("id").prune(signal, {
+      keepIds,
+      everything: true,
+      onWarning: (message) => void warnings.push(message),
+    });
+  expect(await prune(new Set([spec.id]))).toEqual([]);
+  expect(warnings).toEqual([]);
+  expect(await prune(new Set())).toEqual([]);
+  expect(warnings).toEqual([
+    expect.stringMatching(
+      /^kept sb-0000000a\.qcow2: .* virsh -c \S+ vol-delete --pool heyvm sb-0000000a\.qcow2$/,
+    ),
+  ]);
+  expect([...host.volumes.keys()]).toEqual(
+    expect.arrayContaining(["sb-0000000a.qcow2", "sb-0000000a.console.log"]),
+  );
+  host.volumes.delete("sb-0000000a.qcow2");
+  expect(await prune(new Set())).toEqual(["sb-0000000a.console.log"]);
 });

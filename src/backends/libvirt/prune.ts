@@ -1,4 +1,6 @@
 /** What stands on what in the pool, and the removal of what nobody needs. */
+import { shellQuoted } from "../../errors/index.ts";
+import type { PruneOptions } from "../backend.ts";
 import { readMetadata } from "./domain-metadata.ts";
 import type { LibvirtHost, Storage } from "./host.ts";
 import { destroyMachine } from "./machine.ts";
@@ -9,6 +11,7 @@ import {
   machineOfVolume,
   markerName,
   parseSharedName,
+  poolName,
   sharedDiskName,
 } from "./names.ts";
 import { canUsePasst } from "./network.ts";
@@ -17,12 +20,6 @@ import { listPasst, stopPasst } from "./passt.ts";
 import { isAlive } from "./process-mark.ts";
 import { findSharedDisk } from "./shared-disk.ts";
 import { backingPaths } from "./standing.ts";
-
-interface PruneOptions {
-  /** Asked before each removal: sandboxes are created meanwhile. */
-  keepIds: Pick<ReadonlySet<string>, "has">;
-  everything: boolean;
-}
 
 /** Ids of the sandboxes that the owner has machines for. */
 export async function ownMachines(
@@ -141,7 +138,7 @@ async function isNeeded(
 async function removeStrayVolumes(
   { host, prepared, templates }: MachineDependencies,
   signal: AbortSignal,
-  { keepIds, everything }: PruneOptions,
+  { keepIds, everything, onWarning }: PruneOptions,
 ): Promise<string[]> {
   const storage = await host.storage(signal);
   const removed: string[] = [];
@@ -159,7 +156,11 @@ async function removeStrayVolumes(
     const machine = machineOfVolume(volume);
     if (machine === undefined || domains.has(machineNames(machine).domain)) continue;
     // A sandbox whose domain somebody removed still has its disk: only heyvm rm gives it up.
-    if (!keepIds.has(machine)) await remove(volume);
+    if (keepIds.has(machine)) continue;
+    const { disk } = machineNames(machine);
+    if (!machine.startsWith("sb-") || !volumes.includes(disk)) await remove(volume);
+    // Whoever removes a sandbox takes its domain last. So this one's was removed past heyvm, and no mark tells whose it is.
+    else if (volume === disk) onWarning(keptDisk(host.uri, disk));
   }
   // In this order each stands on the next.
   for (const kind of ["template", "prepared", "image"] as const) {
@@ -183,4 +184,11 @@ async function removeStrayVolumes(
     }
   }
   return removed;
+}
+
+function keptDisk(uri: string, disk: string): string {
+  return (
+    `kept ${disk}: its machine was removed past heyvm, and the record of its sandbox may be in another state folder ` +
+    `(heyvm rm there removes it); if there is none: virsh -c ${shellQuoted(uri)} vol-delete --pool ${poolName} ${disk}`
+  );
 }

@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 
 import { createInvocation } from "../invocation.ts";
 import { printRemoved } from "../output/removed.ts";
+import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {
   command
@@ -9,6 +10,8 @@ export function define(command: Command): void {
     .action(async (flags: { everything?: boolean }) => {
       const invocation = createInvocation(command);
       const heyvm = await invocation.connect();
-      printRemoved(invocation, await heyvm.prune({ ...flags, signal: invocation.signal }));
+      const onWarning = (message: string): void =>
+        invocation.note(`${invocation.errorStyle.yellow("warning:")} ${printable(message)}`);
+      printRemoved(invocation, await heyvm.prune({ ...flags, onWarning, signal: invocation.signal }));
     });
 }

@@ -12,7 +12,7 @@ import { pipeline } from "node:stream/promises";
 
 import type { WebSocket } from "ws";
 
-import type { Doctor, Sandbox } from "../../api/schema.ts";
+import type { Doctor, Pruned, Sandbox } from "../../api/schema.ts";
 import { packageVersion } from "../../config/version.ts";
 import { answerJson, startWireServer, type WireServer } from "../../sdk/testing/wire-server.ts";
 import { parseMessage } from "../../sdk/wire.ts";
@@ -38,6 +38,8 @@ interface Play {
   settled?: (answer: ServerResponse) => void;
   /** What `GET /doctor` finds; absent: nothing to check. */
   doctor?: () => Doctor;
+  /** What `POST /prune` answers. */
+  prune?: Pruned;
 }
 
 /** `root` is the sandbox's file system: guest paths are taken below it. */
@@ -112,6 +114,7 @@ async function route(
   const path = join(root, url.searchParams.get("path") ?? "");
   const base = `/sandboxes/${webSandbox.id}`;
   if (what === "GET /health") answerJson(answer, 200, { status: "ok", version: packageVersion(), pid: 1 });
+  else if (what === "POST /prune" && play.prune !== undefined) answerJson(answer, 200, play.prune);
   else if (what === "GET /doctor") answerJson(answer, 200, play.doctor?.() ?? { verdict: "ok", checks: [] });
   else if (what === "GET /sandboxes") answerJson(answer, 200, [webSandbox]);
   else if (url.searchParams.has("settled") && play.settled !== undefined) play.settled(answer);
