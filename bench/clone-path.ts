@@ -2,7 +2,7 @@
  * What clones promise, measured in one run: beside the same image booted by QEMU alone, beside the same clone by QEMU alone,
  * with a machine launched ahead, and out of the warm pool.
  *
- *     npx tsx bench/clone-path.ts [image] [runs]
+ *     npx tsx bench/clone-path.ts [image] [runs] [seconds of idling]
  *
  * Starts three daemons of its own, which share templates with the user's; the one that it measures is made anew. Needs the libvirt backend at a local URI, and `virsh`.
  */
@@ -18,11 +18,10 @@ import { cpuSeconds, findQemu, formatMb, measureQemu, type QemuMemory } from "./
 import { formatMs, median, percentile, printTable } from "./statistics.ts";
 import { bootStock } from "./stock-boot.ts";
 
-const [image = "debian:12", runs = "20"] = process.argv.slice(2);
+const [image = "debian:12", runs = "20", idleSeconds = "30"] = process.argv.slice(2);
 const memoryBytes = 1024 ** 3;
-const idleMs = 30_000;
-/** Long enough for what a new guest does in the background. */
-const restMs = 30_000;
+/** By default long enough for what a new guest does in the background. */
+const idleMs = Number(idleSeconds) * 1000;
 /** Until what a removed machine and a new one leave to do is over. */
 const pauseMs = 3000;
 
@@ -121,7 +120,7 @@ async function clone(heyvm: Heyvm): Promise<FirstOutput> {
 /** Another clone runs beside it: what both read of the template is no longer private to either. */
 async function measureIdle(companion: OwnedSandbox) {
   await using _companion = companion;
-  await delay(restMs);
+  await delay(idleMs);
   const { sandbox } = await clone(plain.heyvm);
   await using _sandbox = sandbox;
   const { pid, args } = await findQemu(sandbox);
@@ -192,7 +191,7 @@ async function runKept(count: number): Promise<{ timesMs: number[]; memory: Qemu
       sandboxes.push(sandbox);
       timesMs.push(totalMs);
     }
-    await delay(restMs);
+    await delay(idleMs);
     const memories: QemuMemory[] = [];
     for (const sandbox of sandboxes) {
       memories.push(await measureQemu((await findQemu(sandbox)).pid, memoryBytes));

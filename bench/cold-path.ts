@@ -2,10 +2,11 @@
  * From `create` to the first byte of a command's output, on the cold path: with the prepared disk still to be made, and
  * with it there. The image is downloaded before and not counted.
  *
- *     npx tsx bench/cold-path.ts [image] [runs]
+ *     npx tsx bench/cold-path.ts [image] [runs] [type]
  *
  * Removes prepared disks that no sandbox stands on; the next sandboxes of theirs make them again.
  */
+import { sandboxTypeSchema } from "../src/api/schema.ts";
 import { Heyvm } from "../src/sdk/index.ts";
 import { createToFirstOutput, type FirstOutput } from "./first-output.ts";
 import { formatMs, median, printTable } from "./statistics.ts";
@@ -13,13 +14,14 @@ import { formatMs, median, printTable } from "./statistics.ts";
 /** A first output, and what it took. */
 type Start = Omit<FirstOutput, "sandbox">;
 
-const [image = "debian:12", runs = "3"] = process.argv.slice(2);
+const [image = "debian:12", runs = "3", wantedType = "shell"] = process.argv.slice(2);
+const type = sandboxTypeSchema.parse(wantedType);
 using heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message) });
 
 await heyvm.images.pull(image);
 await heyvm.prune({ everything: true });
 const first = await start();
-if (!first.stepsMs.has(`Preparing ${image} for shell (once)`)) {
+if (!first.stepsMs.has(`Preparing ${image} for ${type} (once)`)) {
   throw new Error(`a sandbox of ${image} keeps its prepared disk: remove it first (heyvm list --all)`);
 }
 const others: Start[] = [];
@@ -42,7 +44,7 @@ async function start(): Promise<Start> {
   const { sandbox, ...start } = await createToFirstOutput(heyvm, {
     image,
     backend: "libvirt",
-    type: "shell",
+    type,
   });
   await using owned = sandbox;
   if (owned.info.startMode !== "cloned") return start;

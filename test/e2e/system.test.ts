@@ -5,6 +5,7 @@ import { guestImage } from "../fixtures/guest-image.ts";
 import type { TestHost } from "../fixtures/host.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { createSystemHost } from "../fixtures/system-host.ts";
+import { runBench } from "./suites/benches.ts";
 import { commandSuite } from "./suites/commands.ts";
 import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
@@ -43,6 +44,13 @@ test("doctor finds what it needs, and tells why machines boot", async () => {
   const cloning = verdictOf("libvirt.cloning");
   expect(cloning).toMatchObject({ verdict: "warning" });
   expect(cloning?.message.replace(/^a new sandbox boots: /, "")).toMatch(obstacle);
+});
+
+/** Before all that needs the prepared disk, which it makes. */
+test("bench/cold-path.ts prints its figures", async () => {
+  expect(await runBench(host, "cold-path.ts", "debian:12", "1", "python")).toMatch(
+    /^first of an image and type: makes the prepared disk .*\nprepared disk there .* 0\.\d\d$/m,
+  );
 });
 
 describe("a sandbox under qemu:///system", () => {

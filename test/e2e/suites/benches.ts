@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 
 import type { TestHost } from "../../fixtures/host.ts";
 
-/** The scripts under `bench/`, at their smallest setting: each figure of the docs can be made again. */
+/** The scripts under `bench/` that need clones, at their smallest setting: each figure of the docs can be made again. */
 export function benchSuite(host: () => TestHost): void {
   test.each([
     ["agent-pipe.ts"],
@@ -12,13 +12,19 @@ export function benchSuite(host: () => TestHost): void {
     ["create-breakdown.ts", "debian:12", "1"],
     ["exec-beside-ssh.ts", "1"],
     ["copy-beside-scp.ts", "1M", "1"],
+    ["clone-path.ts", "debian:12", "1", "1"],
   ])("bench/%s prints its figures", async (script, ...args) => {
-    const loader = fileURLToPath(import.meta.resolve("tsx"));
-    const path = fileURLToPath(new URL(`../../../bench/${script}`, import.meta.url));
-    const command = [process.execPath, "--import", loader, path, ...args];
-    // Its cache would be left in the host's temporary folder.
-    const { code, stdout, stderr } = await host().run(command, { env: { TSX_DISABLE_CACHE: "1" } });
-    expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toMatch(/\d/);
+    expect(await runBench(host(), script, ...args)).toMatch(/\d/);
   });
+}
+
+/** What a script printed. */
+export async function runBench(host: TestHost, script: string, ...args: string[]): Promise<string> {
+  const loader = fileURLToPath(import.meta.resolve("tsx"));
+  const path = fileURLToPath(new URL(`../../../bench/${script}`, import.meta.url));
+  const command = [process.execPath, "--import", loader, path, ...args];
+  // Its cache would be left in the host's temporary folder.
+  const { code, stdout, stderr } = await host.run(command, { env: { TSX_DISABLE_CACHE: "1" } });
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout;
 }
