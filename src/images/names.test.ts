@@ -1,11 +1,10 @@
-import { createHash } from "node:crypto";
 import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { beforeAll, describe, expect, it } from "vitest";
 
 import { debianPath, startPublisher } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
+import { digest, qcow2Image } from "./testing/qemu-image.ts";
 import { createScratch } from "./testing/scratch.ts";
 
 const { signal } = new AbortController();
@@ -17,7 +16,7 @@ let checksum: string;
 
 beforeAll(async () => {
   image = await qcow2Image();
-  checksum = `sha256:${createHash("sha256").update(image).digest("hex")}`;
+  checksum = digest("sha256", image);
 });
 
 describe("of several names for one content that is in use, all but the last can go", () => {

@@ -10,13 +10,12 @@ import {
   symlink,
   writeFile,
 } from "node:fs/promises";
-import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 
 import { beforeAll, describe, expect, it } from "vitest";
 
 import { debianPath, startPublisher } from "./testing/publisher-server.ts";
-import { qcow2Image, rawDisk } from "./testing/qemu-image.ts";
+import { digest, qcow2Image, rawDisk } from "./testing/qemu-image.ts";
 import { createScratch, type Scratch } from "./testing/scratch.ts";
 import type { ImageProgress } from "./types.ts";
 
@@ -249,7 +248,7 @@ describe("a file that others may change is copied", () => {
     await chmod(path, 0o666);
     const store = scratch.store();
     const { fingerprint } = await store.resolve(path, x86);
-    const sha512 = `sha512:${createHash("sha512").update(image).digest("hex")}`;
+    const sha512 = digest("sha512", image);
     await store.add("mine", path, { signal, checksum: sha512 });
     await store.prune({ everything: true, inUse: new Set([fingerprint]), signal });
     expect((await copiesIn(scratch)).length).toBe(1);

@@ -1,7 +1,7 @@
 /** Several processes, ends by SIGKILL, and a full disk. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,7 @@ import { expect, it } from "vitest";
 
 import { debianPath, etagOf, type PublisherServer, startPublisher } from "./testing/publisher-server.ts";
 import { qcow2Image } from "./testing/qemu-image.ts";
-import { createScratch, patientTimeouts, type Scratch } from "./testing/scratch.ts";
+import { createScratch, namesIn, patientTimeouts, type Scratch } from "./testing/scratch.ts";
 import type { ImageProgress, StoredImage } from "./types.ts";
 
 const childPath = fileURLToPath(new URL("testing/resolve-child.ts", import.meta.url));
@@ -121,7 +121,7 @@ it("a download whose process was killed is gone on with by the one that waits", 
   const keptBytes = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]);
   expect(keptBytes).toBeGreaterThan(0);
   expect(publisher.sent.get(debianPath)).toBe(image.length - keptBytes);
-  expect((await readdir(scratch.downloads)).toSorted()).toEqual(["debian-12-generic-amd64.qcow2"]);
+  expect(await namesIn(scratch.downloads)).toEqual(["debian-12-generic-amd64.qcow2"]);
 });
 
 it.for([
@@ -151,7 +151,7 @@ it.for([
     code: "disk_full",
     message: expect.stringContaining(scratch.downloads),
   });
-  expect((await readdir(scratch.downloads)).toSorted()).toEqual(["theirs"]);
+  expect(await namesIn(scratch.downloads)).toEqual(["theirs"]);
 });
 
 function isResult({ image, error }: Message): boolean {

@@ -1,12 +1,11 @@
-import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { beforeAll, describe, expect, it } from "vitest";
 
 import { alpineFolder, debianPath, startPublisher, ubuntuPath } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
-import { createScratch } from "./testing/scratch.ts";
+import { digest, qcow2Image } from "./testing/qemu-image.ts";
+import { createScratch, namesIn } from "./testing/scratch.ts";
 
 const { signal } = new AbortController();
 const nobody = new Set<string>();
@@ -18,15 +17,6 @@ let newer: Buffer;
 beforeAll(async () => {
   [image, newer] = await Promise.all([qcow2Image(), qcow2Image()]);
 });
-
-function digest(algorithm: "sha256" | "sha512", content: Buffer): string {
-  return `${algorithm}:${createHash(algorithm).update(content).digest("hex")}`;
-}
-
-/** Names in a folder, without the lock's own. */
-async function namesIn(folder: string): Promise<string[]> {
-  return (await readdir(folder)).toSorted();
-}
 
 describe("an image of the catalogue", () => {
   it.each([
@@ -171,175 +161,6 @@ describe("a forced pull", () => {
     const mended = await store.resolve("debian:12", { ...x86, download: "always" });
     expect((await readFile(mended.path)).equals(image)).toBe(true);
     expect(await store.resolve("debian:12", x86)).toEqual(mended);
-  });
-});
-
-describe("an image of the user's own", () => {
-  it("is taken by its path, where it is", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.root, "mine.qcow2");
-    await writeFile(path, image);
-    expect(await scratch.store().resolve(path, x86)).toMatchObject({ path, name: path, reference: path });
-    expect(await scratch.store().list(signal)).toEqual([]);
-  });
-
-  it("is taken by the name it was added under, until that is removed, and its file stays", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.root, "mine.qcow2");
-    await writeFile(path, image);
-    const store = scratch.store();
-    const added = await store.add("my-debian:1", path, { signal });
-    expect(await scratch.store().resolve("my-debian:1", x86)).toEqual(added);
-    expect(await store.list(signal)).toEqual([added]);
-    const inUse = new Set([added.fingerprint]);
-    await expect(store.remove("my-debian:1", { inUse, signal })).rejects.toMatchObject({
-      code: "image_in_use",
-    });
-    expect(await store.remove("my-debian:1", { inUse: nobody, signal })).toEqual(["the name my-debian:1"]);
-    await expect(store.resolve("my-debian:1", x86)).rejects.toMatchObject({ code: "image_not_found" });
-    expect((await readFile(path)).equals(image)).toBe(true);
-  });
-
-  it("must have the checksum that was given, also after its file was changed", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.root, "mine.qcow2");
-    await writeFile(path, image);
-    const store = scratch.store();
-    const wrong = store.add("mine", path, { signal, checksum: digest("sha256", newer) });
-    await expect(wrong).rejects.toMatchObject({ code: "image_checksum_mismatch" });
-    const added = await store.add("mine", path, { signal, checksum: digest("sha256", image) });
-    expect(added).toMatchObject({ verified: true, fingerprint: digest("sha256", image) });
-    await writeFile(path, newer);
-    await expect(store.resolve("mine", x86)).rejects.toMatchObject({ code: "image_checksum_mismatch" });
-  });
-
-  it("can't take a name of the catalogue, or another's", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.root, "mine.qcow2");
-    await writeFile(path, image);
-    await writeFile(join(scratch.root, "other.qcow2"), newer);
-    const store = scratch.store();
-    await store.add("mine", path, { signal });
-    await store.add("mine", path, { signal });
-    for (const [name, source] of [
-      ["debian:12", path],
-      ["mine", join(scratch.root, "other.qcow2")],
-    ] as const) {
-      await expect(store.add(name, source, { signal })).rejects.toMatchObject({ code: "name_taken" });
-    }
-  });
-
-  it("that can't be used takes no name", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.root, "mine.qcow2");
-    await writeFile(path, "text");
-    const store = scratch.store();
-    await expect(store.add("mine", path, { signal })).rejects.toMatchObject({ code: "image_invalid" });
-    await expect(store.add("gone", join(scratch.root, "gone"), { signal })).rejects.toMatchObject({
-      code: "image_not_found",
-    });
-    await expect(store.resolve("mine", x86)).rejects.toMatchObject({ code: "image_not_found" });
-  });
-
-  it("is downloaded from its URL once, also under a name", async () => {
-    await using publisher = await startPublisher();
-    await using scratch = await createScratch();
-    publisher.files.set("/some/image.qcow2", image);
-    const url = `${publisher.url}/some/image.qcow2?token=secret`;
-    const store = scratch.store();
-    const byUrl = await store.resolve(url, x86);
-    const byName = await store.add("web", url, { signal });
-    expect(byName.path).toBe(byUrl.path);
-    expect(byUrl).toMatchObject({ verified: false, fingerprint: digest("sha256", image) });
-    expect(publisher.requests.length).toBe(1);
-    expect(JSON.stringify(byUrl).replace(url, "")).not.toContain("secret");
-    await store.remove("web", { inUse: nobody, signal });
-    expect(await namesIn(scratch.downloads)).toEqual([]);
-  });
-
-  it("from a URL must have the checksum that was given", async () => {
-    await using publisher = await startPublisher();
-    await using scratch = await createScratch();
-    publisher.files.set("/image.qcow2", image);
-    const store = scratch.store();
-    const url = `${publisher.url}/image.qcow2`;
-    const wrong = store.add("web", url, { signal, checksum: digest("sha512", newer) });
-    await expect(wrong).rejects.toMatchObject({ code: "image_checksum_mismatch" });
-    expect(await namesIn(scratch.downloads)).toEqual([]);
-    const added = await store.add("web", url, { signal, checksum: digest("sha512", image) });
-    expect(added).toMatchObject({ verified: true, fingerprint: digest("sha512", image) });
-  });
-});
-
-describe("removal", () => {
-  it("of an image in use is refused and removes nothing, also when its origin was forgotten", async () => {
-    await using publisher = await startPublisher();
-    await using scratch = await createScratch();
-    publisher.publish(debianPath, image);
-    const store = scratch.store({ mirrors: { debian: publisher.url } });
-    const { fingerprint, path } = await store.resolve("debian:12", x86);
-    const inUse = new Set([fingerprint]);
-    await expect(store.remove("debian:12", { inUse, signal })).rejects.toMatchObject({
-      code: "image_in_use",
-    });
-    expect(await store.prune({ inUse, everything: true, signal })).toEqual([]);
-    await rm(scratch.indexPath);
-    await expect(store.remove("debian:12", { inUse, signal })).rejects.toMatchObject({
-      code: "image_in_use",
-    });
-    expect((await readFile(path)).equals(image)).toBe(true);
-    expect(await store.remove("debian:12", { inUse: nobody, signal })).toEqual([
-      expect.stringContaining(path),
-    ]);
-    expect(await namesIn(scratch.downloads)).toEqual([]);
-  });
-
-  it("of what may be in use is refused with the reason, and removes nothing", async () => {
-    await using publisher = await startPublisher();
-    await using scratch = await createScratch();
-    publisher.publish(debianPath, image);
-    const store = scratch.store({ mirrors: { debian: publisher.url } });
-    const { path } = await store.resolve("debian:12", x86);
-    await writeFile(join(scratch.root, "mine.qcow2"), newer, { mode: 0o644 });
-    for (const name of ["one", "two"]) await store.add(name, join(scratch.root, "mine.qcow2"), { signal });
-    const unknown = new Error("nobody knows");
-    const use = { inUse: nobody, unknown, signal };
-    await expect(store.remove("debian:12", use)).rejects.toBe(unknown);
-    await expect(store.prune({ ...use, everything: true })).rejects.toBe(unknown);
-    expect((await readFile(path)).equals(image)).toBe(true);
-    // What nothing can stand on goes all the same.
-    expect(await store.prune(use)).toEqual([]);
-    expect(await store.remove("one", use)).toEqual(["the name one"]);
-    await expect(store.remove("two", use)).rejects.toBe(unknown);
-  });
-
-  it("leaves alone what heyvm did not bring", async () => {
-    await using scratch = await createScratch();
-    const path = join(scratch.first, debianFile);
-    await writeFile(path, image);
-    const store = scratch.store();
-    for (const reference of ["debian:12", path, "/etc/passwd", "alpine:3.23", "nothing"]) {
-      await expect(store.remove(reference, { inUse: nobody, signal })).rejects.toMatchObject({
-        code: "image_not_found",
-      });
-    }
-    expect(await store.prune({ inUse: nobody, everything: true, signal })).toEqual([]);
-    expect((await readFile(path)).equals(image)).toBe(true);
-  });
-
-  it("of everything takes unused downloads and interrupted ones, and no file of others", async () => {
-    await using publisher = await startPublisher();
-    await using scratch = await createScratch();
-    publisher.publish(debianPath, image);
-    const store = scratch.store({ mirrors: { debian: publisher.url } });
-    await store.resolve("debian:12", x86);
-    await writeFile(join(scratch.downloads, "ubuntu-24.04-x86_64.partial"), "begun");
-    await writeFile(join(scratch.downloads, "ubuntu-24.04-x86_64.partial.json"), "{}");
-    await writeFile(join(scratch.downloads, "windows.qcow2"), newer);
-    await writeFile(join(scratch.downloads, "thesis.partial"), "mine");
-    expect(await store.prune({ inUse: nobody, signal })).toHaveLength(1);
-    expect(await store.prune({ inUse: nobody, everything: true, signal })).toHaveLength(1);
-    expect(await namesIn(scratch.downloads)).toEqual(["thesis.partial", "windows.qcow2"]);
   });
 });
 

@@ -1,6 +1,6 @@
 /** Real disk images, made by qemu-img. */
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,4 +35,9 @@ export async function qcow2Image(options: { contentBytes?: number; args?: string
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** A content's digest, as the store tells it. */
+export function digest(algorithm: "sha256" | "sha512", content: Buffer): string {
+  return `${algorithm}:${createHash(algorithm).update(content).digest("hex")}`;
 }

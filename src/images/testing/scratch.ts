@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,4 +55,9 @@ export async function createScratch(): Promise<Scratch> {
       await rm(root, { recursive: true, force: true });
     },
   };
+}
+
+/** Sorted. */
+export async function namesIn(folder: string): Promise<string[]> {
+  return (await readdir(folder)).toSorted();
 }
