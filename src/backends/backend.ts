@@ -181,6 +181,11 @@ export interface Pausable {
   resume(id: string, signal: AbortSignal): Promise<void>;
 }
 
+/** A backend whose machines have a reset button: the guest boots again, on the disk as it is. */
+export interface Resettable {
+  reset(id: string, signal: AbortSignal): Promise<void>;
+}
+
 /** A machine that was booted once and frozen, of which sandboxes are clones. */
 export interface TemplateInfo {
   /** 16 hex digits; changes with all that goes into a template. */
@@ -248,6 +253,11 @@ export interface Renamable {
 /** Whether this backend can rename machines. */
 export function isRenamable(backend: Backend): backend is Backend & Renamable {
   return "rename" in backend;
+}
+
+/** Whether this backend's machines have a reset button. */
+export function isResettable(backend: Backend): backend is Backend & Resettable {
+  return "reset" in backend;
 }
 
 /** Whether this backend can pause machines. */

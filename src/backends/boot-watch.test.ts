@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
 import { bootFailureIn, type BootSigns, GuestBootError, watchBoot } from "./boot-watch.ts";
 
@@ -91,6 +91,51 @@ test("a panic is seen, and what an earlier boot printed is not taken for it", as
   await expect
     .poll(() => again.reason, { timeout: 10_000 })
     .toMatchObject({ why: expect.stringContaining("deadlocked") });
+});
+
+test("a kernel that saw no timer tick is reset, when it has said all, and given up at the third time", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const { signs, print, reset } = guest();
+  let resets = 0;
+  const signal = watch({
+    ...signs,
+    reset: async () => {
+      resets += 1;
+      reset();
+      await Promise.resolve();
+    },
+  });
+  const words = "Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug";
+  const printing = async (text: string): Promise<void> => {
+    print(text);
+    await vi.advanceTimersByTimeAsync(5000);
+  };
+  for (const count of [1, 2]) {
+    await printing(`[    0.036000] ${words}\r\n`);
+    expect(resets).toBe(count - 1);
+    await printing(`[    0.036000] ---[ end ${words} ]---\r\n`);
+    expect(resets).toBe(count);
+    await printing("Linux version 6.1\r\n");
+  }
+  expect({ resets, aborted: signal.aborted }).toEqual({ resets: 2, aborted: false });
+  // Those were not the guest's own.
+  reset();
+  reset();
+  expect(signal.aborted).toBe(false);
+  await printing(`[    0.036000] ${words}\r\n`);
+  expect(signal.reason).toMatchObject({ why: expect.stringContaining("timer doesn't work") });
+  expect(resets).toBe(2);
+});
+
+test("one whose machine has no reset button is given up at once, and so is one that cannot be reset", async () => {
+  const words = "Kernel panic - not syncing: IO-APIC + timer doesn't work!";
+  for (const reset of [undefined, async () => await Promise.reject(new Error("away"))]) {
+    const { signs, print } = guest();
+    print(`${words}\r\n---[ end ${words} ]---\r\n`);
+    const signal = watch({ ...signs, reset });
+    await expect.poll(() => signal.reason).toBeInstanceOf(GuestBootError);
+  }
 });
 
 test("one that resets over and over is seen, and one reset is none of that", () => {

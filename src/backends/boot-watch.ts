@@ -1,7 +1,8 @@
 /**
  * Sees that a guest will never answer while somebody waits for it: its kernel panicked, its boot loader stopped, it waits in a
  * rescue shell, or it resets over and over. All but the last is read from its console, which every cloud image writes to: a
- * device for it (pvpanic) would need a driver that is not loaded when a kernel runs out of memory.
+ * device for it (pvpanic) would need a driver that is not loaded when a kernel runs out of memory. One cause is the host's,
+ * and passes: a kernel that saw no timer tick on a host that was too busy is reset, to boot again.
  */
 import { HeyvmError } from "../errors/index.ts";
 
@@ -20,6 +21,8 @@ export interface BootSigns {
   readConsole: (maxBytes: number, signal: AbortSignal) => Promise<Buffer>;
   /** Tells of each reset of its machine. Returns the function that ends it. */
   onReset: (listener: () => void) => () => void;
+  /** Presses its reset button; absent where it has none. */
+  reset?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 export interface BootWatch extends Disposable {
@@ -34,18 +37,27 @@ const consoleBytes = 65_536;
 const markBytes = 512;
 /** Some images reset once in their first boot. */
 const mostResets = 3;
+/** A host that is too busy three times in a row is too busy for this guest. */
+const mostTriesAgain = 2;
+/**
+ * Linux waits a few ticks for an interrupt of the timer (check_timer in arch/x86/kernel/apic/io_apic.c); emulated, those
+ * come late on a busy host. At the end of its message nothing of that panic is still to be printed.
+ */
+const timerPanic = "IO-APIC + timer doesn't work";
+const timerPanicEnd = `---[ end Kernel panic - not syncing: ${timerPanic}`;
 
 /** Begins to watch; call it when the machine has just started. `isFirstBoot`: nothing was printed before. */
-export function watchBoot({ readConsole, onReset }: BootSigns, isFirstBoot: boolean): BootWatch {
+export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoot: boolean): BootWatch {
   const failed = new AbortController();
   const done = new AbortController();
   const fail = (why: string): void => {
     if (!done.signal.aborted) failed.abort(new GuestBootError(why));
   };
   let resets = 0;
+  let triesAgain = 0;
   const unwatch = onReset(() => {
     resets += 1;
-    if (resets >= mostResets) fail(`resets over and over: ${resets} times so far`);
+    if (resets - triesAgain >= mostResets) fail(`resets over and over: ${resets} times so far`);
   });
   let before: Buffer | undefined = isFirstBoot ? Buffer.alloc(0) : undefined;
   let looking = false;
@@ -56,8 +68,15 @@ export function watchBoot({ readConsole, onReset }: BootSigns, isFirstBoot: bool
       const signal = AbortSignal.any([done.signal, AbortSignal.timeout(readTimeoutMs)]);
       const now = await readConsole(consoleBytes, signal);
       before ??= now;
-      const why = bootFailureIn(newOutput(now, before));
-      if (why !== undefined) fail(why);
+      const output = newOutput(now, before);
+      const why = bootFailureIn(output);
+      if (why === undefined) return;
+      if (reset === undefined || triesAgain === mostTriesAgain || !why.includes(timerPanic)) fail(why);
+      else if (output.includes(timerPanicEnd)) {
+        triesAgain += 1;
+        before = now;
+        await reset(signal).catch(() => fail(why));
+      }
     } catch {
       // A console that cannot be read says nothing, and the guest may well come up.
     } finally {

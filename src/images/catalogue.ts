@@ -24,6 +24,11 @@ export interface CatalogueEntry {
   name: string;
   description: string;
   publisher: Publisher;
+  /**
+   * Below this much memory, in bytes, its kernel panics while it unpacks the initrd; found by trying. Absent where nobody
+   * could try: such a guest is seen when it panics.
+   */
+  leastMemoryBytes?: number;
   file: (architecture: Architecture) => CatalogueFile;
 }
 
@@ -56,6 +61,7 @@ export const catalogue: readonly CatalogueEntry[] = [
     // `genericcloud` has a kernel without 9p, so mounts would not work in it.
     description: "Debian 12 (bookworm), generic",
     publisher: "debian",
+    leastMemoryBytes: 256 * 2 ** 20,
     file: (architecture) =>
       fixedFile(
         "/images/cloud/bookworm/latest/",
@@ -91,6 +97,11 @@ export function laterCopyName(fileName: string, digestHex: string): string {
 
 export function findInCatalogue(name: string): CatalogueEntry | undefined {
   return catalogue.find((entry) => entry.name === name);
+}
+
+/** The least memory, in bytes, of the image that a reference names; `undefined` where that is not known. */
+export function leastMemoryOf(reference: string): number | undefined {
+  return findInCatalogue(reference)?.leastMemoryBytes;
 }
 
 /** The URL of a folder or file of a publisher, at the mirror if there is one. */

@@ -20,3 +20,15 @@ test.each([
 test.each([0, -0.5, Number.NaN, 100_000])("%d CPUs are refused", (cpus) => {
   expect(() => resolveSize({ cpus }, defaults)).toThrow("cpus is");
 });
+
+test("memory with which an image of the catalogue does not boot is refused, by its name", () => {
+  const memoryBytes = 255 * 2 ** 20;
+  expect(() => resolveSize({ memoryBytes }, defaults, "debian:12")).toThrow(
+    "memory is 255 MiB: debian:12 does not boot with less than 256 MiB",
+  );
+  expect(resolveSize({ memoryBytes: 256 * 2 ** 20 }, defaults, "debian:12").memoryBytes).toBe(256 * 2 ** 20);
+  // Of any other nobody knows.
+  for (const image of [undefined, "./disk.qcow2", "alpine:3.23"]) {
+    expect(resolveSize({ memoryBytes }, defaults, image).memoryBytes).toBe(memoryBytes);
+  }
+});

@@ -3,6 +3,7 @@ import { availableParallelism, totalmem } from "node:os";
 
 import { formatSize } from "../config/size.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
+import { leastMemoryOf } from "../images/index.ts";
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -37,10 +38,11 @@ const diskRange = [64 * MiB, 16 * 1024 * GiB] as const;
 /** More virtual CPUs than this per real one only make a guest slower. */
 const cpuOvercommit = 8;
 
-/** Fills in size class and defaults, and checks the bounds. Throws `invalid_argument`. */
+/** Fills in size class and defaults, and checks the bounds. `image`: the reference of what is to boot. Throws `invalid_argument`. */
 export function resolveSize(
   request: SizeRequest,
   defaults: { cpus: number; memoryBytes: number },
+  image?: string,
 ): MachineSize {
   const warnings: string[] = [];
   const sizeClass = request.sizeClass === undefined ? undefined : sizeClasses[request.sizeClass];
@@ -57,6 +59,7 @@ export function resolveSize(
   }
   const memoryBytes = request.memoryBytes ?? sizeClass?.memoryBytes ?? defaults.memoryBytes;
   checkBytes("memory", memoryBytes, leastMemoryBytes, totalmem(), "all that this host has");
+  checkBoots(memoryBytes, image);
   if (request.diskBytes !== undefined)
     checkBytes("disk", request.diskBytes, ...diskRange, "the largest disk");
   return { cpus, memoryBytes, diskBytes: request.diskBytes, warnings };
@@ -69,6 +72,17 @@ function checkCpus(cpus: number): void {
     hint: "leave it out for 1",
     details: { above: 0, maximum: most },
   });
+}
+
+/** A guest with too little memory panics in its boot, which is seen only then. */
+function checkBoots(memoryBytes: number, image: string | undefined): void {
+  const minimum = image === undefined ? undefined : leastMemoryOf(image);
+  if (minimum === undefined || memoryBytes >= minimum) return;
+  throw new InvalidArgumentError(
+    "memory",
+    `memory is ${formatSize(memoryBytes)}: ${image} does not boot with less than ${formatSize(minimum)}`,
+    { hint: "heyvm create --memory 1G, or leave it out", details: { minimum } },
+  );
 }
 
 function checkBytes(field: string, value: number, minimum: number, maximum: number, maximumIs: string): void {

@@ -46,11 +46,11 @@ export async function resolveSpec(
   defaults: SpecDefaults,
   surroundings: MountSurroundings,
 ): Promise<{ spec: Omit<SandboxSpec, "name" | "slug">; warnings: string[] }> {
-  const { warnings, ...size } = resolveSize(request, defaults);
+  const imageReference = backend.usesImages ? (request.image ?? defaults.image) : undefined;
+  const { warnings, ...size } = resolveSize(request, defaults, imageReference);
   checkEnvironment("env_vars", request.env ?? {});
   checkLabels(request.labels ?? {});
   checkPorts(request.openPorts ?? []);
-  const imageReference = backend.usesImages ? (request.image ?? defaults.image) : undefined;
   if (!backend.usesImages && request.image !== undefined) {
     warnings.push(`backend ${backend.name} uses no images: ${request.image} is not used`);
   }

@@ -42,6 +42,7 @@ export async function bootGuest<T>(
         host.domains.onChange((changed, how) => {
           if (changed === domain && how === "rebooted") listener();
         }),
+      reset: (signal) => host.domains.reset(domain, signal),
     },
     false,
   );

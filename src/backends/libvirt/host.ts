@@ -80,6 +80,8 @@ export interface Domains {
   /** What other tools show of a domain that runs. */
   setTitle(domain: string, title: string, signal: AbortSignal): Promise<void>;
   suspend(domain: string, signal: AbortSignal): Promise<void>;
+  /** As its reset button: the guest boots again, in the same QEMU. */
+  reset(domain: string, signal: AbortSignal): Promise<void>;
   resume(domain: string, signal: AbortSignal): Promise<void>;
   /** A command for QEMU's monitor (QMP) and what it returns. */
   monitor(

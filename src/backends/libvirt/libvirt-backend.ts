@@ -2,7 +2,15 @@
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
-import type { Backend, Forehanded, MachineStatus, Pausable, Renamable, TemplateKeeper } from "../backend.ts";
+import type {
+  Backend,
+  Forehanded,
+  MachineStatus,
+  Pausable,
+  Renamable,
+  Resettable,
+  TemplateKeeper,
+} from "../backend.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration.ts";
 import { readConsoleLog } from "./console-log.ts";
@@ -45,7 +53,7 @@ export interface LibvirtBackendOptions {
   usualShape?: { cpus: number; memoryBytes: number } | undefined;
 }
 
-export type LibvirtBackend = Backend & Pausable & TemplateKeeper & Forehanded & Renamable;
+export type LibvirtBackend = Backend & Pausable & Resettable & TemplateKeeper & Forehanded & Renamable;
 
 /** The backend on a host that the caller has; see `createLibvirtBackend`. */
 export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): LibvirtBackend {
@@ -148,6 +156,9 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     async destroy(id, signal) {
       dropChannel(id);
       await destroyMachine(dependencies, id, signal);
+    },
+    async reset(id, signal) {
+      await host.domains.reset(await ownDomain(id, signal), signal);
     },
     async pause(id, signal) {
       await host.domains.suspend(await ownDomain(id, signal), signal);

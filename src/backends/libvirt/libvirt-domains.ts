@@ -87,6 +87,8 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
       ),
     suspend: (name, signal) =>
       on("pausing", name, signal, ({ domains }, domain) => domains.suspend(domain, { signal })),
+    reset: (name, signal) =>
+      on("resetting", name, signal, ({ domains }, domain) => domains.reset(domain, { signal })),
     resume: (name, signal) =>
       on("resuming", name, signal, ({ domains }, domain) => domains.resume(domain, { signal })),
     monitor: (name, execute, args, signal) =>

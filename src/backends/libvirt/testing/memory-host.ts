@@ -108,6 +108,7 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
         }),
       remove: (domain, signal) => attempt(`undefine ${domain}`, signal, () => void machines.delete(domain)),
       suspend: (domain, signal) => attempt(`suspend ${domain}`, signal, () => setState(domain, "paused")),
+      reset: (_domain, signal) => unplayed("reset", signal),
       resume: (domain, signal) => attempt(`resume ${domain}`, signal, () => setState(domain, "running")),
       status: (domain, signal) =>
         attempt(`status ${domain}`, signal, () => {
