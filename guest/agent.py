@@ -718,6 +718,7 @@ class Agent:
         self.starved = deque()  # callables of those who wait for room in the link
         self.children = {}  # pid -> object with will_reap() and ended(code, signal)
         self.commands = {}  # pid -> Exec
+        self.command_count = 0
         self.sinks = Sinks(self.loop)
         self.leaving = False
         self.terminated = False
@@ -1516,7 +1517,9 @@ class Exec(Stream):
         user = text_param(params, "user")
         account = self.agent.own_account() if user is None else find_account(user)
         environment = command_environment(account, terminal is not None, param(params, "env", dict, {}))
-        mark = b"%s-%d" % (self.agent.start_id.encode(), self.number)
+        # Not the stream's number: every session counts from 1, and a detached command outlives its own.
+        self.agent.command_count += 1
+        mark = b"%s-%d" % (self.agent.start_id.encode(), self.agent.command_count)
         environment[COMMAND_VARIABLE] = mark
         # What leaves a terminal's session is meant to outlive it, as after a logout.
         self.mark = COMMAND_VARIABLE + b"=" + mark if terminal is None else None

@@ -215,6 +215,24 @@ describe("exec", () => {
     expect(await readFile(stdoutPath, "utf8")).toBe("out\n");
     expect(await readFile(stderrPath, "utf8")).toBe("err\n");
   });
+
+  test("detached is no part of a later session's command that was opened at the same place", async () => {
+    await using agent = startLocalAgent();
+    const running = async () => await processesWith(`HEYVM_MARK=${agent.folder}`);
+    const detached = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
+    const env = { HEYVM_MARK: agent.folder };
+    {
+      await using first = await agent.connect();
+      await first.exec({ argv: ["sh", "-c", "setsid sleep 4711 & wait"], env, detached });
+      await expect.poll(async () => (await running()).length).toBe(2);
+    }
+    await using second = await agent.connect();
+    const done = await runCommand(second, { argv: ["sleep", "4712"], timeoutMs: 100 });
+    const left = await running();
+    for (const pid of left) process.kill(pid, "SIGKILL");
+    expect(done).toMatchObject({ timedOut: true });
+    expect(left).toHaveLength(2);
+  });
 });
 
 describe("a terminal", () => {
