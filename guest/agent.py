@@ -5,6 +5,8 @@
     agent.py --stdio                                       serves the host at stdin/stdout, leaves at its end
     agent.py --listen-unix PATH                            serves one host at a time at a unix socket
 
+The first and the last take --journal FOLDER after it, where what runs is noted for the agent after one that died.
+
 One file, Python 3.6 or later, standard library only. The protocol is described in docs/agent-protocol.md.
 
 One thread and one epoll loop do everything but the few calls that may block for long (see Agent.slowly). From the
@@ -705,7 +707,7 @@ class Link:
 class Agent:
     """One host session at a time: its streams, and the commands that were started in it or before it."""
 
-    def __init__(self):
+    def __init__(self, journal=None):
         self.loop = Loop()
         self.loop.after_turn = self.end_of_turn
         self.loop.on_signal = self.signalled
@@ -717,8 +719,9 @@ class Agent:
         self.open_parts = []
         self.starved = deque()  # callables of those who wait for room in the link
         self.children = {}  # pid -> object with will_reap() and ended(code, signal)
-        self.commands = {}  # pid -> Exec
+        self.commands = {}  # pid -> Exec or Survivor
         self.command_count = 0
+        self.journal = Journal(journal)
         self.sinks = Sinks(self.loop)
         self.leaving = False
         self.terminated = False
@@ -733,6 +736,7 @@ class Agent:
         signal.signal(signal.SIGTERM, self.asked_to_leave)
         signal.signal(signal.SIGINT, self.asked_to_leave)
         self.link.port = port
+        self.take_over()
         port.start(self.link)
         self.loop.run()
 
@@ -764,6 +768,28 @@ class Agent:
     def host_gone(self):
         if self.link.port.ends_with_host:
             self.leave()
+
+    def take_over(self):
+        """After an agent that died: ends what it can no longer answer, and knows the detached commands again."""
+        lost = []
+        for mark in self.journal.marks():
+            if not mark.startswith(DETACHED):
+                lost.append(mark)
+                continue
+            survivor = find_survivor(mark, self.journal.read(mark))
+            if survivor is None:
+                self.journal.remove(mark)
+            else:
+                self.commands[survivor.pid] = survivor
+        if lost:
+            Remains(self, lost).stop()
+
+    def forget_ended(self):
+        """Nobody tells us when another agent's command ends."""
+        for command in list(self.commands.values()):
+            if isinstance(command, Survivor) and not command.is_running():
+                del self.commands[command.pid]
+                self.journal.remove(command.mark)
 
     def own_account(self):
         if self.account is None:
@@ -1251,6 +1277,7 @@ class Sinks:
 
 # In the environment of each command, with a value of its own: what leaves its session is still known by it.
 COMMAND_VARIABLE = b"HEYVM_COMMAND"
+DETACHED = "detached-"  # so begins the value of a command that goes on without its session and its agent
 KILL_ROUNDS = 5
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -1414,47 +1441,56 @@ def fork_and_exec(program, argv, environment, cwd, fds, account, terminal):
     raise exec_error(number, program)
 
 
+def process_ids():
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []  # it is not mounted, and nothing else tells
+
+
+def process_status(pid):
+    """What the kernel says of a process, from its state on, or None."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+
+
 def session_members(leader):
     """Process groups of the session that a command leads: its own, and those that a shell with job control made."""
     groups = {leader}
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        names = []  # it is not mounted, and nothing else tells
-    for name in names:
-        if name.isdigit():
-            try:
-                with open("/proc/%s/stat" % name, "rb") as file:
-                    fields = file.read().rsplit(b")", 1)[1].split()
-            except (OSError, IndexError):
-                continue
-            if int(fields[3]) == leader:
-                groups.add(int(fields[2]))
+    for pid in process_ids():
+        fields = process_status(pid)
+        if fields is not None and int(fields[3]) == leader:
+            groups.add(int(fields[2]))
     return groups
 
 
-def processes_with(variable):
-    """Processes whose environment began with this variable: whoever they run as, and whoever their parents are now."""
-    wanted = b"\0" + variable + b"\0"
+def processes_with(marks):
+    """Processes whose environment began with one of the marks: whoever they run as, and whoever their parents are now."""
+    wanted = {COMMAND_VARIABLE + b"=" + to_bytes(mark) for mark in marks}
     found = []
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        names = []
-    for name in names:
-        if name.isdigit():
-            try:
-                with open("/proc/%s/environ" % name, "rb") as file:
-                    if wanted in b"\0" + file.read():
-                        found.append(int(name))
-            except OSError:
-                continue  # it has ended, or is another user's
+    for pid in process_ids():
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                if not wanted.isdisjoint(file.read().split(b"\0")):
+                    found.append(pid)
+        except OSError:
+            continue  # it has ended, or is another user's
     return found
 
 
 def group_of(pid):
     try:
         return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
     except OSError:
         return None
 
@@ -1519,10 +1555,10 @@ class Exec(Stream):
         environment = command_environment(account, terminal is not None, param(params, "env", dict, {}))
         # Not the stream's number: every session counts from 1, and a detached command outlives its own.
         self.agent.command_count += 1
-        mark = b"%s-%d" % (self.agent.start_id.encode(), self.agent.command_count)
-        environment[COMMAND_VARIABLE] = mark
+        mark = "%s%s-%d" % (DETACHED if self.detached else "", self.agent.start_id, self.agent.command_count)
+        environment[COMMAND_VARIABLE] = mark.encode()
         # What leaves a terminal's session is meant to outlive it, as after a logout.
-        self.mark = COMMAND_VARIABLE + b"=" + mark if terminal is None else None
+        self.mark = mark if terminal is None else None
         cwd = path_param(params, "cwd") if params.get("cwd") is not None else to_bytes(account.home)
         if params.get("cwd") is None and not os.path.isdir(cwd):
             cwd = b"/"
@@ -1560,10 +1596,24 @@ class Exec(Stream):
                 os.close(fd)
         self.agent.children[self.pid] = self
         self.agent.commands[self.pid] = self
+        if self.mark is not None:
+            self.agent.journal.add(self.mark, self.journal_entry() if self.detached else b"")
         self.opened({"pid": self.pid})
         self.connect(terminal is not None)
         if timeout_ms is not None:
             self.timeout_timer = self.agent.loop.after(timeout_ms / 1000.0, self.time_out)
+
+    def journal_entry(self):
+        """For `find_survivor`."""
+        fields = process_status(self.pid)
+        return to_json(
+            {
+                "pid": self.pid,
+                "ticks": int(fields[START_TICKS]) if fields else 0,
+                "argv": cut_arguments(self.argv, MAX_PAYLOAD // 2),
+                "started_at": self.started_at,
+            }
+        )
 
     def open_terminal(self, size, theirs):
         self.master, slave = os.openpty()
@@ -1704,7 +1754,7 @@ class Exec(Stream):
         """Processes of the command that have left its group: its session, even."""
         if self.mark is None:
             return []
-        return [pid for pid in processes_with(self.mark) if group_of(pid) not in (self.pid, None)]
+        return [pid for pid in processes_with([self.mark]) if group_of(pid) not in (self.pid, None)]
 
     def will_reap(self):
         """The process has ended, but its id is still its own: the moment to kill what it left, if it was to be killed."""
@@ -1717,6 +1767,8 @@ class Exec(Stream):
             self.exit.update(signal=signal_name(number), signal_number=number)
         self.ended_at = time.monotonic()
         self.agent.commands.pop(self.pid, None)
+        if self.mark is not None:
+            self.agent.journal.remove(self.mark)
         self.agent.loop.cancel(self.timeout_timer)
         if self.over:
             self.release()
@@ -1787,11 +1839,116 @@ def waiting_bytes(fd):
         return 0
 
 
+class Journal:
+    """A file for each command that runs, named by its mark. A command at a terminal has none: its terminal's end is
+    what it hears of the agent's. What cannot be written costs the next agent its knowledge, and the command nothing."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        if folder is not None:
+            try:
+                os.makedirs(folder, 0o700, exist_ok=True)
+            except OSError:
+                self.folder = None
+
+    def add(self, mark, content):
+        if self.folder is None:
+            return
+        try:
+            fd = os.open(os.path.join(self.folder, mark), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(fd, content)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass
+
+    def remove(self, mark):
+        if self.folder is None:
+            return
+        try:
+            os.unlink(os.path.join(self.folder, mark))
+        except OSError:
+            pass
+
+    def marks(self):
+        try:
+            return os.listdir(self.folder) if self.folder is not None else []
+        except OSError:
+            return []
+
+    def read(self, mark):
+        return read_bytes(os.path.join(self.folder, mark), MAX_PAYLOAD)
+
+
+START_TICKS = 19  # where process_status has the time of the start, by which a process is not taken for another one
+
+
+class Survivor:
+    """A detached command that an earlier agent began. It is no child of ours."""
+
+    detached = True
+
+    def __init__(self, mark, entry):
+        self.mark = mark
+        self.pid = int(entry["pid"])
+        self.ticks = int(entry["ticks"])
+        self.argv = [str(part) for part in entry["argv"]]
+        self.started_at = float(entry["started_at"])
+
+    def is_running(self):
+        fields = process_status(self.pid)
+        return fields is not None and fields[0] != b"Z" and int(fields[START_TICKS]) == self.ticks
+
+    def signal(self, number):
+        signal_group(self.pid, number)
+
+
+def find_survivor(mark, content):
+    try:
+        survivor = Survivor(mark, json.loads((content or b"").decode()))
+    except (ValueError, KeyError, TypeError):
+        return None  # cut off
+    return survivor if survivor.is_running() else None
+
+
+class Remains:
+    """What an agent that died has left of the commands that it was to answer: it ends as at a timeout."""
+
+    def __init__(self, agent, marks):
+        self.agent = agent
+        self.marks = marks
+
+    def processes(self):
+        """Those that are marked, and who shares a session with one of them: it began in the same command."""
+        marked = processes_with(self.marks)
+        sessions = {session_of(pid) for pid in marked} - {None, os.getsid(0)}
+        return [pid for pid in process_ids() if session_of(pid) in sessions] if sessions else []
+
+    def stop(self):
+        found = self.processes()
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            for pid in found:
+                signal_process(pid, number)
+        self.agent.loop.after(KILL_GRACE_SECONDS, self.kill)
+
+    def kill(self):
+        for _ in range(KILL_ROUNDS):  # one may just have begun another
+            found = self.processes()
+            if not found:
+                break
+            for pid in found:
+                signal_process(pid, signal.SIGKILL)
+        for mark in self.marks:
+            self.agent.journal.remove(mark)
+
+
 class ListCommands(Stream):
     name = "commands"
     LIMIT = 256
 
     def start(self, params):
+        self.agent.forget_ended()
         commands = list(self.agent.commands.values())[: self.LIMIT]
         room = MAX_PAYLOAD // max(1, len(commands)) - 100  # what is beside the arguments takes less than that
         self.result(
@@ -1825,6 +1982,7 @@ class SignalCommand(Stream):
     name = "signal"
 
     def start(self, params):
+        self.agent.forget_ended()
         command = self.agent.commands.get(number_param(params, "pid", 1, 1 << 31, 1))
         if command is None:
             raise AgentError("not_found", "no command with the process id %s runs" % params.get("pid"))
@@ -2856,7 +3014,11 @@ OPERATIONS = {
 
 def main(arguments):
     os.umask(0o022)
-    agent = Agent()
+    journal = None
+    if len(arguments) == 4 and arguments[0] != "--stdio" and arguments[2] == "--journal":
+        journal = arguments[3]
+        arguments = arguments[:2]
+    agent = Agent(journal)
     if arguments == ["--version"]:
         print(AGENT_VERSION)
         return 0

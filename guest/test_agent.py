@@ -226,6 +226,30 @@ class SystemFiles(unittest.TestCase):
             self.assertEqual(sorted(os.listdir(folder)), ["elsewhere", "hosts"])
 
 
+class Successor(unittest.TestCase):
+    def test_entries_that_make_no_sense_are_no_command_and_stop_no_agent(self):
+        import tempfile
+
+        own = {"pid": os.getpid(), "ticks": 1, "argv": ["sh"], "started_at": 1.5}
+        contents = [b"", b'{"pid": 1, "ti', b"[]", b"\xff", b'{"pid": "x"}', agent.to_json(own)]
+        with tempfile.TemporaryDirectory() as folder:
+            journal = agent.Journal(folder)
+            for number, content in enumerate(contents):
+                journal.add("%sx-%d" % (agent.DETACHED, number), content)
+            journal.add("\udcff", b"")
+            os.mkfifo(os.path.join(folder, agent.DETACHED + "fifo"))
+            successor = agent.Agent(folder)
+            successor.take_over()
+            self.assertEqual(successor.commands, {})
+            self.assertEqual(os.listdir(folder), ["\udcff"])
+
+    def test_without_a_folder_that_it_can_write_to_it_works_all_the_same(self):
+        for folder in (None, "/proc/nothing/here"):
+            agent.Agent(folder).take_over()
+            agent.Journal(folder).add("mark", b"")
+            agent.Journal(folder).remove("mark")
+
+
 class Answers(unittest.TestCase):
     def test_a_list_of_commands_fits_into_one_answer(self):
         class Command:
@@ -239,6 +263,7 @@ class Answers(unittest.TestCase):
 
             class Agent:
                 commands = dict(enumerate([Command] * count))
+                forget_ended = staticmethod(lambda: None)
 
             listing = agent.ListCommands(Agent, 1)
             listing.result = sent.append

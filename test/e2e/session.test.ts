@@ -13,7 +13,7 @@ import { lifecycleSuite } from "./suites/lifecycle.ts";
 import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { networkSuite, noNetworkSuite } from "./suites/network.ts";
 import { pressCtrlC } from "../fixtures/press-ctrl-c.ts";
-import { inGuest, type Subject, succeed } from "./suites/subject.ts";
+import { inGuest, soonInGuest, type Subject, succeed } from "./suites/subject.ts";
 import { nodeSuite, pythonSuite } from "./suites/types.ts";
 
 let publisher: Publisher;
@@ -138,6 +138,19 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
   nodeSuite(node);
   networkSuite(node);
   mountSuite(node);
+
+  test("keeps its start command when its agent is killed, and what that agent was to answer ends", async () => {
+    const server = () => inGuest(node(), "pgrep -fx 'sleep 9999'");
+    const before = await server();
+    expect(before).toMatch(/^\d+\n$/);
+    const script = "trap '' HUP PIPE TERM; kill -KILL $(pgrep -f 'heyvm/[a]gent.py'); sleep 8888; sleep 8888";
+    const killed = await host.heyvm("exec", "--no-stdin", "web", "--", "sh", "-c", script);
+    expect(killed.code).not.toBe(0);
+    await soonInGuest(node(), "! pgrep -fx 'sleep 8888'");
+    expect(await server()).toBe(before);
+    expect(await inGuest(node(), "cat /var/log/heyvm-start.log")).toBe("started\n");
+  });
+
   lifecycleSuite(node);
 
   test("has booted from its own disk after it was stopped, with its mounts and its start command", async () => {

@@ -13,9 +13,12 @@ import type { AgentSession, ConnectOptions } from "../types.ts";
 export interface LocalAgent extends AsyncDisposable {
   readonly folder: string;
   readonly socketPath: string;
+  /** Of the moment: `crash` begins another one. */
   readonly process: ChildProcess;
   open(signal: AbortSignal): Promise<Socket>;
   connect(options?: ConnectOptions): Promise<AgentSession>;
+  /** Ends the process at once, and starts another one in its place, as a guest's service manager does. */
+  crash(): Promise<void>;
   /** Resident memory of the agent. */
   residentBytes(): number;
 }
@@ -24,16 +27,26 @@ export interface LocalAgent extends AsyncDisposable {
 export function startLocalAgent(): LocalAgent {
   const folder = mkdtempSync(join(tmpdir(), "heyvm-agent-"));
   const socketPath = join(folder, "agent.sock");
-  const agent = spawn("python3", ["-I", "-S", agentSourcePath(), "--listen-unix", socketPath], {
-    stdio: ["ignore", "inherit", "inherit"],
-  });
+  const options = ["--listen-unix", socketPath, "--journal", join(folder, "journal")];
+  const start = (): ChildProcess =>
+    spawn("python3", ["-I", "-S", agentSourcePath(), ...options], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+  let agent = start();
   const open = (signal: AbortSignal) => connectSocket(socketPath, signal);
   return {
     folder,
     socketPath,
-    process: agent,
+    get process() {
+      return agent;
+    },
     open,
     connect: (options) => connectAgent(open, { timeoutMs: 60_000, ...options }),
+    async crash() {
+      agent.kill("SIGKILL");
+      await once(agent, "exit");
+      agent = start();
+    },
     residentBytes: () => residentBytes(agent.pid ?? 0),
     async [Symbol.asyncDispose]() {
       if (agent.exitCode === null && agent.signalCode === null) {

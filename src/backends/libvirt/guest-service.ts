@@ -27,7 +27,8 @@ while [ $tries -gt 0 ]; do
     [ -e "$name" ] && read -r text < "$name" && [ "$text" = ${agentChannel} ] || continue
     port="\${name%/name}"
     # -I -S: neither the environment nor site packages can change what the agent imports.
-    exec /usr/bin/python3 -I -S ${guestFolder}/agent.py --port "/dev/\${port##*/}"
+    # /run: what ran is gone with the boot.
+    exec /usr/bin/python3 -I -S ${guestFolder}/agent.py --port "/dev/\${port##*/}" --journal /run/heyvm-commands
   done
   tries=$((tries - 1))
   sleep 0.1
@@ -53,6 +54,9 @@ ExecStart=${guestFolder}/start.sh
 Environment=HOME=/root LANG=C.UTF-8
 Restart=always
 RestartSec=1
+# The start command, and what a command that ended has left running, outlive the agent's end and its restart, as
+# supervise-daemon lets them. The next agent ends the rest; at a shutdown, systemd ends all that is left.
+KillMode=process
 # Before the rest of the boot, and answering while the guest is busy. Commands are as nice as ever.
 Nice=-10
 CPUSchedulingResetOnFork=yes
