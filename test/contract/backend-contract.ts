@@ -7,11 +7,19 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { connectAgent } from "../../src/agent/index.ts";
 import type { AgentSession } from "../../src/agent/types.ts";
-import { type Backend, isPausable, type MachineSpec, type MachineStep } from "../../src/backends/backend.ts";
+import {
+  type Backend,
+  isPausable,
+  isResettable,
+  type MachineSpec,
+  type MachineStep,
+} from "../../src/backends/backend.ts";
 
 export interface ContractSetup {
   /** A backend that is connected anew, as after a restart of the daemon. */
   open: () => Backend | Promise<Backend>;
+  /** The same kind of backend, of another state folder. */
+  openElsewhere: () => Backend | Promise<Backend>;
   /** A machine that this backend can make; the suite fills in id, mounts and the like. */
   spec: Omit<MachineSpec, "id" | "name" | "mounts">;
   /** Names of everything that exists on the host now because of machines: files, domains, processes. */
@@ -21,7 +29,10 @@ export interface ContractSetup {
 
 const id = "sb-c0de0001";
 
-export function backendContract(name: string, { open, spec, census, bootTimeoutMs }: ContractSetup): void {
+export function backendContract(
+  name: string,
+  { open, openElsewhere, spec, census, bootTimeoutMs }: ContractSetup,
+): void {
   const signal = AbortSignal.timeout(4 * bootTimeoutMs);
   const steps: MachineStep[] = [];
   const context = { signal, onStep: (step: MachineStep) => void steps.push(step) };
@@ -90,6 +101,34 @@ export function backendContract(name: string, { open, spec, census, bootTimeoutM
       expect(await run(agent, "cat /workspace/file")).toBe("kept\n");
     });
 
+    test("another state folder's backend neither sees the machine nor ends it", async () => {
+      const other = await openElsewhere();
+      try {
+        expect(await other.list(signal)).toEqual([]);
+        await other.stop(id, signal);
+        await other.destroy(id, signal);
+        await other.prune(signal, { keepIds: new Set(), everything: false, onWarning: () => undefined });
+      } finally {
+        await other.close();
+      }
+      expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
+    });
+
+    test("a prune leaves what is to be kept", async () => {
+      await backend.prune(signal, { keepIds: new Set([id]), everything: false, onWarning: () => undefined });
+      expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
+      await using agent = await connect(backend, signal, bootTimeoutMs);
+      expect(await run(agent, "cat /workspace/file")).toBe("kept\n");
+    });
+
+    test("a start that a missing folder would fail is refused beforehand, and the machine runs on", async () => {
+      const missing = { hostPath: join(folder, "missing"), guestPath: "/mnt/missing", readOnly: true };
+      const impossible = { ...whole, mounts: [...whole.mounts, missing] };
+      await expect(backend.checkStart(impossible, signal)).rejects.toThrow(missing.hostPath);
+      await backend.checkStart(whole, signal);
+      expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
+    });
+
     test("a paused machine holds still and goes on", async (task) => {
       task.skip(!isPausable(backend), "this backend cannot pause");
       if (!isPausable(backend)) return;
@@ -103,6 +142,21 @@ export function backendContract(name: string, { open, spec, census, bootTimeoutM
 
     test("what the machine printed on its console can be read", async () => {
       expect((await backend.readConsole(id, 4096, signal)).length).toBeLessThanOrEqual(4096);
+    });
+
+    test("a guest that was reset is told to the watcher", async (task) => {
+      task.skip(!isResettable(backend), "this backend's machines have no reset button");
+      if (!isResettable(backend)) return;
+      const rebooted = new Promise<void>((resolve) => {
+        const unwatch = backend.watch((status) => {
+          if (status.id !== id || status.rebooted !== true) return;
+          unwatch();
+          resolve();
+        });
+      });
+      await backend.reset(id, signal);
+      await rebooted;
+      expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
     });
 
     test("a stopped machine is told to the watcher, and starts again with its files", async () => {

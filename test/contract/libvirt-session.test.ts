@@ -76,6 +76,8 @@ function keepTheContract(imagePath: string): void {
   neverAnswers(root, imagePath);
   backendContract("libvirt on qemu:///session", {
     open: () => createLibvirtBackend({ uri: "qemu:///session", stateFolder: join(root, "state") }),
+    openElsewhere: () =>
+      createLibvirtBackend({ uri: "qemu:///session", stateFolder: join(root, "elsewhere") }),
     spec: machine(imagePath),
     bootTimeoutMs,
     // A prepared disk, complete, may stay.
