@@ -6,8 +6,9 @@ import { resolve } from "node:path";
 import type { MachineMount } from "../backends/backend.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError, messageOf, shellQuoted } from "../errors/index.ts";
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
+import { readMountTable } from "./mount-table.ts";
 import { checkNestedPlace } from "./nested-mounts.ts";
-import { checkWay, isInside, mountField, type MountHolder } from "./replaceable-mounts.ts";
+import { checkWay, mountField, type MountHolder } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
   hostPath: string;
@@ -101,8 +102,10 @@ async function resolveHostFolder(
     });
   }
   const secret = await Promise.all(forbidden.map((folder) => realpath(folder).catch(() => folder)));
-  const shielded = [...hostKernelFolders, ...secret].find((folder) => isInside(resolved, folder));
-  const shown = secret.find((folder) => isInside(folder, resolved));
+  const table = readMountTable();
+  const around = table.foldersAround(resolved);
+  const shielded = [...hostKernelFolders, ...secret].find((folder) => around.has(folder));
+  const shown = secret.find((folder) => table.foldersAround(folder).has(resolved));
   if (shielded !== undefined || shown !== undefined) {
     throw new InvalidArgumentError(
       field,

@@ -8,6 +8,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import type { MachineMount } from "../backends/backend.ts";
 import { HeyvmError, shellQuoted } from "../errors/index.ts";
 import { folderIdentity } from "./folder-identity.ts";
+import { foldersAbove, type MountTable, readMountTable } from "./mount-table.ts";
 
 /** A mount that is, or could become, what a guest has put there. */
 export class MountReplaceableError extends HeyvmError {
@@ -42,9 +43,9 @@ export interface MountHolder {
 const mostLinks = 40;
 
 /**
- * Refuses a mount on whose way a name is looked up in a folder that a guest may write to, links of links included. The
- * folder of a sandbox that runs counts under all its names. `others` is asked after the way was walked: whoever made a
- * link until then is among them.
+ * Refuses a mount on whose way a name is looked up in a folder that a guest may write to, links of links included, and by
+ * whatever name it is mounted. The folder of a sandbox that runs counts also when it was renamed. `others` is asked after
+ * the way was walked: whoever made a link until then is among them.
  */
 export async function checkWay(
   mount: AskedMount,
@@ -55,7 +56,7 @@ export async function checkWay(
   if (found !== undefined) throw linkable(mount, found.name, found);
 }
 
-/** A folder on a way where links may be put, and the name by which it is mounted there: mostly the same. */
+/** A folder on a way where links may be put, and the name of the mount by which they may: mostly the same. */
 export interface LinkablePlace {
   through: string;
   above: string;
@@ -69,29 +70,35 @@ export async function findLinkable<Name extends string | undefined>(
   path: string,
   holders: () => readonly { name: Name; mounts: readonly HeldMount[] }[],
 ): Promise<(LinkablePlace & { name: Name }) | undefined> {
-  const way = await walk(path);
+  const way = wayThrough(await walk(path), readMountTable());
+  const identities = await identitiesOn(way);
   for (const { name, mounts } of holders()) {
     for (const mount of mounts) {
-      const through = mount.readOnly ? undefined : placeOf(mount, way);
-      if (through !== undefined) return { name, through, above: mount.hostPath };
+      const place = placeOf(mount, way, identities);
+      if (place !== undefined) return { name, ...place };
     }
   }
   return undefined;
 }
 
 /** The same for two sandboxes by their mounts' names alone, at once, whichever of them came first. */
-export function checkMountsApart(mounts: readonly MachineMount[], others: readonly MountHolder[]): void {
+export function checkMountsApart(
+  mounts: readonly MachineMount[],
+  others: readonly MountHolder[],
+  table: MountTable = readMountTable(),
+): void {
+  const wayTo = (mount: HeldMount): Way => wayThrough(foldersAbove(mount.hostPath), table);
   for (const [index, mount] of mounts.entries()) {
     const field = mountField(index);
     const path = mount.hostPath;
+    const way = wayTo(mount);
     for (const { name, mounts: theirs } of others) {
-      const above = theirs.find((other) => mayReplace(other, mount));
-      if (above !== undefined)
-        throw linkable({ field, path, resolved: path }, name, {
-          through: above.hostPath,
-          above: above.hostPath,
-        });
-      const below = theirs.find((other) => mayReplace(mount, other));
+      for (const other of theirs) {
+        const place = placeOf(other, way);
+        if (place !== undefined) throw linkable({ field, path, resolved: path }, name, place);
+      }
+      if (mount.readOnly) continue;
+      const below = theirs.find((other) => placeOf(mount, wayTo(other)) !== undefined);
       if (below !== undefined) throw replacing(field, path, name, below.hostPath);
     }
   }
@@ -109,13 +116,13 @@ export function isInside(path: string, folder: string): boolean {
 
 /** Why not, in words. */
 export function linkableReason({ through, above }: LinkablePlace, writer: string): string {
-  const alias = through === above ? "" : `, mounted as ${above}`;
-  return `its way leads through ${through}${alias}, where ${writer} may put links`;
+  const part = through === above ? "" : `, part of the mount of ${above}`;
+  return `its way leads through ${through}${part}, where ${writer} may put links`;
 }
 
 /** `name` is that of the sandbox that may write; without one it is the same. */
 function linkable(mount: AskedMount, name: string | undefined, place: LinkablePlace): MountReplaceableError {
-  const { through } = place;
+  const { through, above } = place;
   const reason = linkableReason(
     place,
     name === undefined ? "this sandbox" : `sandbox ${JSON.stringify(name)}`,
@@ -126,7 +133,7 @@ function linkable(mount: AskedMount, name: string | undefined, place: LinkablePl
   }
   const hint =
     name === undefined
-      ? `mount ${through} alone, or read-only: --mount ${shellQuoted(through)}:GUEST:ro`
+      ? `mount ${above} alone, or read-only: --mount ${shellQuoted(above)}:GUEST:ro`
       : `mount ${through} itself, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
   return new MountReplaceableError(mount, reason, hint);
 }
@@ -138,23 +145,40 @@ function replacing(field: string, path: string, name: string, below: string): Mo
   return new MountReplaceableError({ field, path }, reason, hint);
 }
 
-function mayReplace(above: MachineMount, mount: MachineMount): boolean {
-  return !above.readOnly && above.hostPath !== mount.hostPath && isInside(mount.hostPath, above.hostPath);
+/** A folder in which a name is looked up, and those that it lies in and can be written to by, itself included, by all their names. */
+interface Step {
+  path: string;
+  around: ReadonlySet<string>;
 }
 
-/** Where a way leads through this folder, by its name or by another one: renamed while it is mounted, or mounted twice. */
-function placeOf({ hostPath, folder }: HeldMount, way: Way): string | undefined {
-  if (way.has(hostPath)) return hostPath;
-  if (folder === undefined) return undefined;
-  for (const [path, identity] of way) if (identity === folder) return path;
-  return undefined;
+type Way = readonly Step[];
+
+function wayThrough(folders: Iterable<string>, table: MountTable): Way {
+  return [...folders].map((path) => ({ path, around: table.writableAround(path) }));
 }
 
-/** Folders in which names are looked up, each with its identity. */
-type Way = ReadonlyMap<string, string | undefined>;
+/** Where a way leads through what this mount lets a guest write to, by its name or, with `identities`, renamed meanwhile. */
+function placeOf(
+  { hostPath, folder, readOnly }: HeldMount,
+  way: Way,
+  identities?: ReadonlyMap<string, string | undefined>,
+): LinkablePlace | undefined {
+  if (readOnly) return undefined;
+  const isIt = (path: string): boolean =>
+    path === hostPath || (folder !== undefined && identities?.get(path) === folder);
+  const step = way.find(({ around }) => [...around].some(isIt));
+  return step && { through: step.path, above: hostPath };
+}
+
+async function identitiesOn(way: Way): Promise<Map<string, string | undefined>> {
+  const paths = new Set(way.flatMap(({ around }) => [...around]));
+  return new Map(
+    await Promise.all([...paths].map(async (path) => [path, await folderIdentity(path)] as const)),
+  );
+}
 
 /** Every folder in which the kernel looks up a name when it follows this path. */
-async function walk(path: string): Promise<Way> {
+async function walk(path: string): Promise<Set<string>> {
   const paths = new Set<string>();
   const names = path.split("/");
   let at = "/";
@@ -176,9 +200,7 @@ async function walk(path: string): Promise<Way> {
     if (isAbsolute(target)) at = "/";
     names.unshift(...target.split("/"));
   }
-  return new Map(
-    await Promise.all([...paths].map(async (path) => [path, await folderIdentity(path)] as const)),
-  );
+  return paths;
 }
 
 /** What cannot be looked at is no link: the folder that holds it is on the list. */
