@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { chown, mkdir, mkdtemp, realpath, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { chown, mkdir, mkdtemp, readFile, realpath, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -143,6 +143,42 @@ test("a sandbox that is starting counts as one that runs", async () => {
   await once(starting, "readable");
   expect((await verb("reader", "start")).json).toMatchObject({ code: "permission_denied" });
   expect(await text(starting)).toContain('"status":"running"');
+});
+
+test("a sandbox whose record is damaged still has its folders while it runs", async () => {
+  const { id } = (await create("writer", "work", "rw")).json;
+  const { id: readerId } = (await create("reader", "other/data", "ro")).json;
+  await verb("reader", "stop");
+  await api.kill("SIGTERM");
+  await writeFile(join(state.folder, "sandboxes", id, "record.json"), "{");
+  const readerRecord = join(state.folder, "sandboxes", readerId, "record.json");
+  const reader = await readFile(readerRecord, "utf8");
+  await writeFile(readerRecord, reader.replace("other/data", "work/data"));
+  api = await startTestDaemon(state.folder);
+  const reason = `cannot mount ${folder}/work/data: its way leads through ${folder}/work, where sandbox "${id}" may put links`;
+  expect(await create("below", "work/data", "ro")).toMatchObject({
+    status: 403,
+    json: {
+      detail: reason,
+      hint: `mount ${folder}/work itself, or remove that sandbox: heyvm rm "${id}"`,
+    },
+  });
+  expect((await verb("reader", "start")).json).toMatchObject({
+    detail: reason,
+    hint: `remove that sandbox: heyvm rm "${id}"`,
+  });
+  expect(await create("elsewhere", "other/data", "rw")).toMatchObject({ status: 201 });
+  await api.call("DELETE", `/sandboxes/${id}`);
+  expect((await verb("reader", "start")).json).toMatchObject({ status: "running" });
+});
+
+test("a sandbox that is off, and whose record is damaged, keeps nobody from a folder", async () => {
+  const { id } = (await create("writer", "work", "rw")).json;
+  await verb("writer", "stop");
+  await api.kill("SIGTERM");
+  await writeFile(join(state.folder, "sandboxes", id, "record.json"), "{");
+  api = await startTestDaemon(state.folder);
+  expect(await create("below", "work/data", "ro")).toMatchObject({ status: 201 });
 });
 
 /** What it tells. */

@@ -186,6 +186,26 @@ export interface Resettable {
   reset(id: string, signal: AbortSignal): Promise<void>;
 }
 
+/** A machine that nobody else may know of, with the folders of this host that it sees. */
+export interface MountedMachine {
+  id: string;
+  name: string;
+  /** Another state folder's. */
+  isForeign: boolean;
+  mounts: readonly Pick<MachineMount, "hostPath" | "readOnly">[];
+}
+
+/** A backend that keeps with each machine which folders it sees, also for those whose record is not at hand. */
+export interface MountTeller {
+  /** Of the machines that are not off, other state folders' included, all but those that are `known`. */
+  mountedMachines(known: Pick<ReadonlySet<string>, "has">, signal: AbortSignal): Promise<MountedMachine[]>;
+}
+
+/** Whether this backend knows the mounts of its machines by itself. */
+export function isMountTeller(backend: Backend): backend is Backend & MountTeller {
+  return "mountedMachines" in backend;
+}
+
 /** A machine that was booted once and frozen, of which sandboxes are clones. */
 export interface TemplateInfo {
   /** 16 hex digits; changes with all that goes into a template. */

@@ -5,27 +5,38 @@ import { change } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { folderIdentity, maybeSameFolder } from "./folder-identity.ts";
 import { type LiveSandbox, mayRun } from "./registry.ts";
-import { findLinkable, linkableReason, mountField, MountReplaceableError } from "./replaceable-mounts.ts";
+import {
+  findLinkable,
+  howToFree,
+  linkableReason,
+  mountField,
+  type MountHolder,
+  MountReplaceableError,
+} from "./replaceable-mounts.ts";
+import { unrecordedMounts } from "./unrecorded-mounts.ts";
 
 /**
  * Before each start. A guest that is off puts no links anywhere, and one that stands already is seen by the backend; so only
  * those count that may run. Whoever calls has said that the sandbox is starting: of two that start the second is refused.
  */
 export async function checkMountsAgain(
-  { registry }: Pick<SandboxContext, "registry">,
+  context: Pick<SandboxContext, "registry" | "backends" | "shutdown">,
   sandbox: LiveSandbox,
 ): Promise<void> {
-  const runningBeside = (): LiveSandbox["record"]["spec"][] => {
-    const others = registry.all().filter((other) => other !== sandbox && mayRun(other));
-    return others.map(({ record }) => record.spec);
+  const runningBeside = async (): Promise<MountHolder[]> => {
+    const unrecorded = await unrecordedMounts(context);
+    const others = context.registry.all().filter((other) => other !== sandbox && mayRun(other));
+    return [...unrecorded, ...others.map(({ record }) => record.spec)];
   };
   for (const [index, { hostPath: path }] of sandbox.record.spec.mounts.entries()) {
     const place = await findLinkable(path, runningBeside);
     if (place === undefined) continue;
-    const writer = JSON.stringify(place.name);
-    const reason = linkableReason(place, `sandbox ${writer}`);
-    const hint = `stop that sandbox first, or remove it: heyvm stop ${writer}`;
-    throw new MountReplaceableError({ field: mountField(index), path }, reason, hint);
+    const reason = linkableReason(place, place.holder);
+    throw new MountReplaceableError(
+      { field: mountField(index), path },
+      reason,
+      howToFree(place.holder, "stop"),
+    );
   }
 }
 

@@ -8,7 +8,7 @@ import { errnoOf, HeyvmError, InvalidArgumentError, messageOf, shellQuoted } fro
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
 import { readMountTable } from "./mount-table.ts";
 import { checkNestedPlace } from "./nested-mounts.ts";
-import { checkWay, mountField, type MountHolder } from "./replaceable-mounts.ts";
+import { type AskHolders, checkWay, mountField } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
   hostPath: string;
@@ -41,8 +41,8 @@ export class MountDeniedError extends HeyvmError {
 export interface MountSurroundings {
   /** Folders that no guest may see: the state folder. */
   forbidden: readonly string[];
-  /** The sandboxes that there are at this moment. */
-  others: () => readonly MountHolder[];
+  /** The sandboxes that there are at the moment. */
+  others: AskHolders;
 }
 
 /** Follows links, with a warning, and checks each mount. */

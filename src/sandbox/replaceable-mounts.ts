@@ -28,7 +28,7 @@ export interface AskedMount {
 }
 
 /** A mount of a sandbox that there is. */
-export interface HeldMount extends MachineMount {
+export interface HeldMount extends Pick<MachineMount, "hostPath" | "readOnly"> {
   /** `folderIdentity` of what its machine has open, whatever the name of that is by now; absent while it is off. */
   folder?: string | undefined;
 }
@@ -37,7 +37,12 @@ export interface HeldMount extends MachineMount {
 export interface MountHolder {
   name: string;
   mounts: readonly HeldMount[];
+  /** What became of its record, if it is not at hand: another state folder has it, it cannot be read, or there is none. */
+  record?: "elsewhere" | "damaged" | "lost" | undefined;
 }
+
+/** Who sees folders at the moment. */
+export type AskHolders = () => Promise<readonly MountHolder[]> | readonly MountHolder[];
 
 /** As many as Linux follows in one path (path_resolution(7)). */
 const mostLinks = 40;
@@ -50,10 +55,11 @@ const mostLinks = 40;
 export async function checkWay(
   mount: AskedMount,
   own: readonly HeldMount[],
-  others: () => readonly MountHolder[],
+  others: AskHolders,
 ): Promise<void> {
-  const found = await findLinkable(mount.path, () => [{ name: undefined, mounts: own }, ...others()]);
-  if (found !== undefined) throw linkable(mount, found.name, found);
+  const self = { name: "", mounts: own };
+  const found = await findLinkable(mount.path, async () => [self, ...(await others())]);
+  if (found !== undefined) throw linkable(mount, found.holder === self ? undefined : found.holder, found);
 }
 
 /** A folder on a way where links may be put, and the name of the mount by which they may: mostly the same. */
@@ -66,16 +72,16 @@ export interface LinkablePlace {
  * Who may put a link on this way, and where. `holders` is asked after the way was walked. Nothing but the way is looked at:
  * another one's mount may be on a file system that does not answer.
  */
-export async function findLinkable<Name extends string | undefined>(
+export async function findLinkable(
   path: string,
-  holders: () => readonly { name: Name; mounts: readonly HeldMount[] }[],
-): Promise<(LinkablePlace & { name: Name }) | undefined> {
+  holders: AskHolders,
+): Promise<(LinkablePlace & { holder: MountHolder }) | undefined> {
   const way = wayThrough(await walk(path), readMountTable());
   const identities = await identitiesOn(way);
-  for (const { name, mounts } of holders()) {
-    for (const mount of mounts) {
+  for (const holder of await holders()) {
+    for (const mount of holder.mounts) {
       const place = placeOf(mount, way, identities);
-      if (place !== undefined) return { name, ...place };
+      if (place !== undefined) return { holder, ...place };
     }
   }
   return undefined;
@@ -92,14 +98,14 @@ export function checkMountsApart(
     const field = mountField(index);
     const path = mount.hostPath;
     const way = wayTo(mount);
-    for (const { name, mounts: theirs } of others) {
-      for (const other of theirs) {
+    for (const holder of others) {
+      for (const other of holder.mounts) {
         const place = placeOf(other, way);
-        if (place !== undefined) throw linkable({ field, path, resolved: path }, name, place);
+        if (place !== undefined) throw linkable({ field, path, resolved: path }, holder, place);
       }
       if (mount.readOnly) continue;
-      const below = theirs.find((other) => placeOf(mount, wayTo(other)) !== undefined);
-      if (below !== undefined) throw replacing(field, path, name, below.hostPath);
+      const below = holder.mounts.find((other) => placeOf(mount, wayTo(other)) !== undefined);
+      if (below !== undefined) throw replacing(field, path, holder.name, below.hostPath);
     }
   }
 }
@@ -114,27 +120,40 @@ export function isInside(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
 
-/** Why not, in words. */
-export function linkableReason({ through, above }: LinkablePlace, writer: string): string {
+/** Why not, in words. Without a `holder` it is the same sandbox that may write. */
+export function linkableReason({ through, above }: LinkablePlace, holder: MountHolder | undefined): string {
   const part = through === above ? "" : `, part of the mount of ${above}`;
+  const whose = holder?.record === "elsewhere" ? " of another state folder" : "";
+  const writer = holder === undefined ? "this sandbox" : `sandbox ${JSON.stringify(holder.name)}${whose}`;
   return `its way leads through ${through}${part}, where ${writer} may put links`;
 }
 
-/** `name` is that of the sandbox that may write; without one it is the same. */
-function linkable(mount: AskedMount, name: string | undefined, place: LinkablePlace): MountReplaceableError {
+/** What takes its folders from a sandbox: for the time being, where `stop` is enough. */
+export function howToFree({ name, record }: MountHolder, verb: "stop" | "rm"): string {
+  const shown = JSON.stringify(name);
+  if (record === "elsewhere") {
+    return `stop that sandbox with the state folder that made it (MVM_DATA_DIR): heyvm stop ${shown}`;
+  }
+  if (record === "lost") return "remove that machine, which no sandbox has: heyvm prune";
+  if (record === "damaged" || verb === "rm") return `remove that sandbox: heyvm rm ${shown}`;
+  return `stop that sandbox first, or remove it: heyvm stop ${shown}`;
+}
+
+function linkable(
+  mount: AskedMount,
+  holder: MountHolder | undefined,
+  place: LinkablePlace,
+): MountReplaceableError {
   const { through, above } = place;
-  const reason = linkableReason(
-    place,
-    name === undefined ? "this sandbox" : `sandbox ${JSON.stringify(name)}`,
-  );
+  const reason = linkableReason(place, holder);
   if (!isInside(mount.resolved, through)) {
     const hint = `it leads to ${mount.resolved} now: if you mean that, mount it by this name`;
     return new MountReplaceableError(mount, reason, hint);
   }
   const hint =
-    name === undefined
+    holder === undefined
       ? `mount ${above} alone, or read-only: --mount ${shellQuoted(above)}:GUEST:ro`
-      : `mount ${through} itself, or remove that sandbox: heyvm rm ${JSON.stringify(name)}`;
+      : `mount ${through} itself, or ${howToFree(holder, "rm")}`;
   return new MountReplaceableError(mount, reason, hint);
 }
 

@@ -7,6 +7,7 @@ import type { SandboxSpec } from "./record.ts";
 import { mayRun, type NameReservation } from "./registry.ts";
 import type { MountHolder } from "./replaceable-mounts.ts";
 import { type CreateRequest, resolveSpec } from "./spec.ts";
+import { unrecordedMounts } from "./unrecorded-mounts.ts";
 
 export interface Wanted {
   backend: Backend;
@@ -30,7 +31,10 @@ export async function resolveRequest(
     ttlSeconds: settings.ttl_seconds,
   };
   const uri = backends.uriFor(backend.name, request.uri);
-  const surroundings = { forbidden: [context.state.root], others: () => mountHolders(context) };
+  const surroundings = {
+    forbidden: [context.state.root],
+    others: async () => [...(await unrecordedMounts(context)), ...mountHolders(context)],
+  };
   return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
 }
 

@@ -6,6 +6,7 @@ import type {
   Backend,
   Forehanded,
   MachineStatus,
+  MountTeller,
   Pausable,
   Renamable,
   Resettable,
@@ -21,6 +22,7 @@ import { endLooks } from "./kvm-verdict.ts";
 import { buildTemplate } from "./cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
+import { mountedMachines } from "./mounted-machines.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
 import { type Ownership, isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { runtimeFolder } from "../../config/runtime-folder.ts";
@@ -53,7 +55,13 @@ export interface LibvirtBackendOptions {
   usualShape?: { cpus: number; memoryBytes: number } | undefined;
 }
 
-export type LibvirtBackend = Backend & Pausable & Resettable & TemplateKeeper & Forehanded & Renamable;
+export type LibvirtBackend = Backend &
+  Pausable &
+  Resettable &
+  TemplateKeeper &
+  Forehanded &
+  Renamable &
+  MountTeller;
 
 /** The backend on a host that the caller has; see `createLibvirtBackend`. */
 export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): LibvirtBackend {
@@ -208,6 +216,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     async rename(spec, signal) {
       await host.domains.setTitle(await ownDomain(spec.id, signal), titleOf(spec), signal);
     },
+    mountedMachines: (known, signal) => mountedMachines(host, settings, known, signal),
 
     imagesInUse: (signal) => imagesInUse(host, signal),
     async prune(signal, options) {

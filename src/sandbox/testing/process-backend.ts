@@ -11,7 +11,14 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-import type { Backend, MachineSpec, MachineState, MachineStatus, Pausable } from "../../backends/backend.ts";
+import type {
+  Backend,
+  MachineSpec,
+  MachineState,
+  MachineStatus,
+  MountTeller,
+  Pausable,
+} from "../../backends/backend.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
@@ -24,6 +31,8 @@ const heldFile = "held";
 const lastingFile = "lasting";
 /** While a file of the folder's name with this is there, the backend cannot be asked. */
 export const awaySuffix = ".away";
+/** What the machine of a folder sees of the host. */
+const mountsFile = "mounts.json";
 const watchIntervalMs = 100;
 
 interface Machine {
@@ -32,7 +41,10 @@ interface Machine {
 }
 
 /** All machines live in `folder`, so that another process with the same folder finds them. */
-export function createProcessBackend(folder: string, options: { usesImages: boolean }): Backend & Pausable {
+export function createProcessBackend(
+  folder: string,
+  options: { usesImages: boolean },
+): Backend & MountTeller & Pausable {
   const listeners = new Set<(status: MachineStatus) => void>();
   const lastSeen = new Map<string, MachineState>();
   let launched = 0;
@@ -126,6 +138,18 @@ export function createProcessBackend(folder: string, options: { usesImages: bool
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
+    async mountedMachines(known) {
+      const ids = (await idsIn(folder)).filter((id) => !known.has(id));
+      const running = ids.filter((id) => existsSync(join(folder, id, "machine.json")));
+      return await Promise.all(
+        running.map(async (id) => ({
+          id,
+          name: id,
+          isForeign: false,
+          mounts: JSON.parse(await readFile(join(folder, id, mountsFile), "utf8")),
+        })),
+      );
+    },
     imagesInUse: async () => await Promise.resolve(new Set<string>()),
     async prune(_signal, { keepIds }) {
       const removed: string[] = [];
@@ -172,6 +196,7 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
     hostPath,
     guestPath,
   ]);
+  await writeFile(join(folder, spec.id, mountsFile), JSON.stringify(spec.mounts));
   // Each launch is a boot.
   const bootIdPath = join(folder, spec.id, "boot_id");
   await writeFile(bootIdPath, `${randomUUID()}\n`);

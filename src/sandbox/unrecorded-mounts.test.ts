@@ -1,0 +1,79 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import type { Backend, MountTeller } from "../backends/backend.ts";
+import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
+import { sandboxPaths, statePaths } from "../config/paths.ts";
+import { createRecordStore } from "./record-store.ts";
+import { createSandboxRegistry, type SandboxRegistry } from "./registry.ts";
+import { checkWay } from "./replaceable-mounts.ts";
+import { createSessionHolder } from "./sessions.ts";
+import { unrecordedMounts } from "./unrecorded-mounts.ts";
+
+const id = "sb-0123abcd";
+
+/** A registry as it is after a start with this one record, which cannot be read. */
+async function withDamagedRecord(): Promise<SandboxRegistry> {
+  const folder = await mkdtemp(join(tmpdir(), "hv-unrecorded-"));
+  onTestFinished(async () => await rm(folder, { recursive: true }));
+  const state = statePaths(folder);
+  await mkdir(sandboxPaths(state, id).folder, { recursive: true });
+  await writeFile(sandboxPaths(state, id).record, "{");
+  const registry = createSandboxRegistry();
+  const session = createSessionHolder(async () => await Promise.reject(new Error("no agent")));
+  for (const { record, damaged } of await createRecordStore(state).load()) {
+    registry.add(record, session, { damaged });
+  }
+  return registry;
+}
+
+async function ask(registry: SandboxRegistry, mountedMachines: MountTeller["mountedMachines"]) {
+  const nothing = createUnsupportedBackend("bubblewrap", "has no machines", false);
+  const teller: Backend & MountTeller = {
+    ...createUnsupportedBackend("libvirt", "tells mounts", true),
+    mountedMachines,
+  };
+  const backends = { opened: () => [nothing, teller].map((backend) => ({ backend, uri: "" })) };
+  return await unrecordedMounts({ registry, backends, shutdown: new AbortController().signal });
+}
+
+const mounts = [{ hostPath: "/p", readOnly: false }];
+const away = async () => await Promise.reject(new Error("libvirt is away"));
+
+test("a mount through another state folder's sandbox names who can stop that", async () => {
+  const others = await ask(createSandboxRegistry(), async () => [
+    { id, name: "box", isForeign: true, mounts },
+  ]);
+  const below = { field: "mounts[0].host_path", path: "/p/data", resolved: "/p/data" };
+  await expect(checkWay(below, [], () => others)).rejects.toMatchObject({
+    message:
+      'cannot mount /p/data: its way leads through /p, where sandbox "box" of another state folder may put links',
+    hint: expect.stringMatching(/^mount \/p itself, or stop that sandbox with the state folder that made it/),
+  });
+});
+
+test("a sandbox whose record is damaged is asked for, and none whose record is there", async () => {
+  const registry = await withDamagedRecord();
+  const others = await ask(registry, async (known) => {
+    expect(known.has(id)).toBe(false);
+    const lost = { id: "sb-00000001", name: "lost", isForeign: false, mounts };
+    return await Promise.resolve([{ id, name: "box", isForeign: false, mounts }, lost]);
+  });
+  // By its id: that is its name here now.
+  expect(others).toEqual([
+    { name: id, mounts, record: "damaged" },
+    { name: "sb-00000001", mounts, record: "lost" },
+  ]);
+});
+
+test("where a sandbox may run whose record is damaged and whose backend does not answer, nothing is mounted", async () => {
+  await expect(ask(await withDamagedRecord(), away)).rejects.toMatchObject({
+    code: "permission_denied",
+    message: expect.stringMatching(/record of sandbox sb-0123abcd is damaged.*: libvirt is away$/),
+    hint: "heyvm rm sb-0123abcd",
+  });
+  expect(await ask(createSandboxRegistry(), away)).toEqual([]);
+});

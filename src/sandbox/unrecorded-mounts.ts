@@ -1,0 +1,55 @@
+/** Folders that guests see of which this state folder's records do not tell. */
+import { isMountTeller, type MountedMachine } from "../backends/backend.ts";
+import { HeyvmError, messageOf } from "../errors/index.ts";
+import type { BackendRegistry } from "./backend-registry.ts";
+import type { SandboxContext } from "./context.ts";
+import type { MountHolder } from "./replaceable-mounts.ts";
+
+const askTimeoutMs = 15_000;
+
+type Surroundings = Pick<SandboxContext, "registry" | "shutdown"> & {
+  backends: Pick<BackendRegistry, "opened">;
+};
+
+/** Which folders a sandbox may write to cannot be known, so that any mount could lead through them. */
+class MountsUnknownError extends HeyvmError {
+  constructor(id: string, backend: string, cause: unknown) {
+    super(
+      "permission_denied",
+      `cannot mount anything: the record of sandbox ${id} is damaged, and backend ${backend}, which may run it, does not tell what it may write to: ${messageOf(cause)}`,
+      { cause, hint: `heyvm rm ${id}`, details: { id, backend } },
+    );
+  }
+}
+
+/**
+ * The mounts of machines that run for another state folder, or whose record is damaged, as their backends know them. One
+ * that is off cannot be started from here, and holds nothing. Throws when a damaged one may run and cannot be asked for.
+ */
+export async function unrecordedMounts({
+  registry,
+  backends,
+  shutdown,
+}: Surroundings): Promise<MountHolder[]> {
+  const known = { has: (id: string): boolean => registry.find(id)?.damaged === false };
+  const found = await Promise.all(
+    backends.opened().map(async ({ backend }): Promise<MountedMachine[]> => {
+      if (!isMountTeller(backend)) return [];
+      try {
+        return await backend.mountedMachines(
+          known,
+          AbortSignal.any([shutdown, AbortSignal.timeout(askTimeoutMs)]),
+        );
+      } catch (error) {
+        // Others' sandboxes are not worth a refusal of all mounts: that backend may be one that nobody uses any more.
+        const damaged = registry.all().find((sandbox) => sandbox.damaged);
+        if (damaged === undefined) return [];
+        throw new MountsUnknownError(damaged.record.id, backend.name, error);
+      }
+    }),
+  );
+  return found.flat().map(({ id, name, isForeign, mounts }) => {
+    if (isForeign) return { name, mounts, record: "elsewhere" };
+    return { name: id, mounts, record: registry.find(id) === undefined ? "lost" : "damaged" };
+  });
+}
