@@ -1,12 +1,11 @@
 /** Whether KVM really runs a guest here. Files, permissions and CPU flags do not tell: see `kvm-guest.ts`. */
 import { spawn } from "node:child_process";
-import { access, constants, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { arch, tmpdir } from "node:os";
-import { join } from "node:path";
+import { access, constants } from "node:fs/promises";
+import { arch } from "node:os";
 
-import { AbortedError, DiskFullError, isDiskFull } from "../../errors/index.ts";
+import { AbortedError } from "../../errors/index.ts";
 import type { Architecture } from "../../images/image.ts";
-import { guestExitStatus, kvmGuestArguments, kvmGuestDisk } from "./kvm-guest.ts";
+import { guestExitStatus, kvmGuestArguments, kvmGuestRom } from "./kvm-guest.ts";
 import { type KvmVerdict, rememberedVerdict, verdictFile } from "./kvm-verdict.ts";
 import { programVersion } from "./program.ts";
 
@@ -63,28 +62,15 @@ async function openProblem(device: string): Promise<KvmVerdict | undefined> {
 
 async function bootGuest(emulator: string, deadlineMs: number, signal: AbortSignal): Promise<KvmVerdict> {
   if (hostArchitecture() !== "x86_64") return startOnly(emulator, deadlineMs, signal);
-  const folder = await onDisk(() => mkdtemp(join(tmpdir(), "heyvm-kvm-")));
-  try {
-    const disk = join(folder, "disk");
-    await onDisk(() => writeFile(disk, kvmGuestDisk()));
-    const end = await runFor(emulator, kvmGuestArguments("kvm", disk), deadlineMs, signal);
-    if (end.status === guestExitStatus) return { usable: true, message: "a guest ran under KVM" };
-    const why =
-      end.status === undefined
-        ? `a guest under KVM hung for ${deadlineMs / 1000} s and was ended`
-        : `QEMU could not run a guest under KVM: ${firstError(end.stderr)}`;
-    return { usable: false, problem: "guest", message: why };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function onDisk<T>(write: () => Promise<T>): Promise<T> {
-  try {
-    return await write();
-  } catch (error) {
-    throw isDiskFull(error) ? new DiskFullError("trying KVM", tmpdir(), error) : error;
-  }
+  // QEMU opens its input by name. What Node makes is a socket, which cannot be: a pipe can, and needs no room on a disk.
+  const args = ["-c", 'cat | exec "$@"', "sh", emulator, ...kvmGuestArguments("kvm")];
+  const end = await runFor("sh", args, deadlineMs, signal, kvmGuestRom());
+  if (end.status === guestExitStatus) return { usable: true, message: "a guest ran under KVM" };
+  const why =
+    end.status === undefined
+      ? `a guest under KVM hung for ${deadlineMs / 1000} s and was ended`
+      : `QEMU could not run a guest under KVM: ${firstError(end.stderr)}`;
+  return { usable: false, problem: "guest", message: why };
 }
 
 /** The first line that is no warning: what follows an error is mostly its consequence. */
@@ -119,7 +105,7 @@ function runFor(
   args: readonly string[],
   deadlineMs: number,
   signal: AbortSignal,
-  input = "",
+  input: string | Buffer = "",
 ) {
   return new Promise<{ status: number | undefined; stderr: string }>((resolve, reject) => {
     // A guest that hangs must end also when this process is no more: so somebody else has an eye on it, too.

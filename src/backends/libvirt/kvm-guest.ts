@@ -77,15 +77,53 @@ export function kvmGuestDisk(): Buffer {
   return disk;
 }
 
-/** QEMU's arguments to run the guest: the machine and the CPU of a sandbox, with the one device that ends it. */
-export function kvmGuestArguments(accelerator: "kvm" | "tcg", diskPath: string): string[] {
+/**
+ * Copies the guest to where a boot sector begins, and goes there:
+ *
+ *     .code16
+ *     .org 0
+ *      .word 0xaa55
+ *      .byte 1 # sectors
+ *      jmp copy
+ *     .org 0x20 # between: where a header of PCI or PnP would be
+ *     copy:
+ *      cli
+ *      cld
+ *      push %cs
+ *      pop %ds
+ *      xor %ax,%ax
+ *      mov %ax,%es
+ *      mov $0x40,%si
+ *      mov $0x7c00,%di
+ *      mov $0x1b0,%cx
+ *      rep movsb
+ *      ljmp $0,$0x7c00
+ */
+const romStart = "VaoB6xsAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAD6/A4fMcCOwL5AAL8AfLmwAfOk6gB8AAA=";
+const romCodeOffset = 0x40;
+
+/** The guest as the ROM of a device, which firmware runs before it looks for a disk: it can come out of a pipe. */
+export function kvmGuestRom(): Buffer {
+  const rom = Buffer.alloc(512);
+  Buffer.from(romStart, "base64").copy(rom);
+  Buffer.from(code, "base64").copy(rom, romCodeOffset);
+  // All bytes of a ROM add up to 0.
+  rom[511] = -rom.reduce((sum, byte) => sum + byte, 0) & 0xff;
+  return rom;
+}
+
+/**
+ * QEMU's arguments to run the guest, whose ROM is its standard input: the machine and the CPU of a sandbox, with the one
+ * device that ends it.
+ */
+export function kvmGuestArguments(accelerator: "kvm" | "tcg"): string[] {
   const options = {
     machine: `q35,accel=${accelerator}`,
     cpu: accelerator === "kvm" ? "host" : "max",
     m: "64",
     display: "none",
     device: `isa-debug-exit,iobase=${kvmGuestPort},iosize=1`,
-    drive: `file=${diskPath},format=raw,if=virtio,snapshot=on`,
+    fw_cfg: "name=genroms/heyvm.rom,file=/dev/stdin",
   };
   return [
     "-nodefaults",
