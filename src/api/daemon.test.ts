@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -292,6 +293,39 @@ test("an image goes when no sandbox stands on it, not even one whose backend can
   expect(await third.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
 });
 
+test("a sandbox whose backend is gone for good can be forgotten as its removal says, and its image goes then", async () => {
+  const folder = await testFolder();
+  const first = await start(folder);
+  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
+  const away = join(folder, `machines${awaySuffix}`);
+  await writeFile(away, "");
+
+  const { status, json } = await first.call("DELETE", "/sandboxes/box");
+  expect({ status, json }).toMatchObject({
+    status: 503,
+    json: {
+      code: "backend_unavailable",
+      detail: expect.stringMatching(/box cannot be removed yet.*it is away/),
+    },
+  });
+  const command = `kill ${first.pid} && rm -r ${join(folder, "sandboxes", id)}`;
+  expect(json.hint).toBe(
+    `bring it back; if libvirt is gone for good, end the daemon and forget the sandbox: ${command}`,
+  );
+  await first.kill("SIGTERM");
+  await rm(join(folder, "sandboxes", id), { recursive: true });
+
+  const second = await start(folder);
+  expect((await second.call("GET", "/sandboxes")).json).toEqual([]);
+  expect(await second.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
+  await second.kill("SIGTERM");
+
+  // It was not gone after all: what nobody knows is removed.
+  await rm(away);
+  await start(folder);
+  expect(existsSync(join(folder, "machines", id))).toBe(false);
+});
+
 test("no image goes while a backend that has sandboxes cannot be asked what stands on it", async () => {
   const folder = await testFolder();
   const api = await start(folder);
@@ -311,7 +345,7 @@ test("no image goes while a backend that has sandboxes cannot be asked what stan
     json: {
       code: "backend_unavailable",
       detail: expect.stringMatching(/libvirt.*has sandboxes \(box\).*it is away/),
-      hint: "bring it back",
+      hint: "bring it back; if libvirt is gone for good: heyvm rm box",
     },
   };
   expect(await remove()).toMatchObject(refused);

@@ -1,6 +1,6 @@
 /** What stands on images, as far as it can be known now. */
 import type { Backend } from "../backends/backend.ts";
-import { HeyvmError, toHeyvmError } from "../errors/index.ts";
+import { HeyvmError, shellQuoted, toHeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 
 /** A backend that has sandboxes, and maybe prepared disks, and cannot be asked. */
@@ -22,7 +22,10 @@ export class ImageUseUnknownError extends HeyvmError {
     super(
       "backend_unavailable",
       `no image can be removed while backend ${where}, which has sandboxes (${shown}), can't be asked which images their disks stand on: ${reason}`,
-      { hint: hint ?? "heyvm doctor", details: { backend: name, uri, sandboxes } },
+      {
+        hint: `${hint ?? "heyvm doctor"}; if ${name} is gone for good: heyvm rm ${sandboxes.map(shellQuoted).join(" ")}`,
+        details: { backend: name, uri, sandboxes },
+      },
     );
   }
 }

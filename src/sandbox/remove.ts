@@ -1,5 +1,7 @@
 /** Removes a sandbox and everything of it. */
-import { HeyvmError } from "../errors/index.ts";
+import type { Backend } from "../backends/backend.ts";
+import { sandboxPaths } from "../config/paths.ts";
+import { HeyvmError, shellQuoted, toHeyvmError } from "../errors/index.ts";
 import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
@@ -10,6 +12,25 @@ import type { LiveSandbox } from "./registry.ts";
 export class SandboxRemovedError extends HeyvmError {
   constructor({ id, spec }: SandboxRecord) {
     super("wrong_state", `sandbox ${spec.name} is being removed`, { hint: `heyvm rm ${id}` });
+  }
+}
+
+/** Its machine and disk may be there still, and nobody can be asked to remove them. */
+export class RemovalPendingError extends HeyvmError {
+  constructor({ id, spec }: SandboxRecord, folder: string, cause: unknown) {
+    const { message, hint } = toHeyvmError(cause);
+    super(
+      "backend_unavailable",
+      `sandbox ${spec.name} cannot be removed yet, and heyvm goes on trying: ${message}`,
+      {
+        cause,
+        // The record goes without the daemon that knows it. Should the machine come to light again, it is nobody's, and removed.
+        hint:
+          `${hint ?? "heyvm doctor"}; if ${spec.backend} is gone for good, end the daemon and forget the sandbox: ` +
+          `kill ${process.pid} && rm -r ${shellQuoted(folder)}`,
+        details: { id, backend: spec.backend, uri: spec.uri, folder },
+      },
+    );
   }
 }
 
@@ -39,7 +60,8 @@ export async function removeSandbox(
         await context.records.remove(id);
       } catch (error) {
         context.deadlines.armRetry(id);
-        throw error;
+        const isAway = error instanceof HeyvmError && error.code === "backend_unavailable";
+        throw isAway ? pending(context, sandbox, error) : error;
       }
       context.registry.delete(id);
       context.log.info({ id }, "sandbox removed");
@@ -54,6 +76,10 @@ export function refuseRemoved(context: SandboxContext, sandbox: LiveSandbox): vo
   if (record.removing || context.registry.find(record.id) !== sandbox) throw new SandboxRemovedError(record);
 }
 
+function pending(context: SandboxContext, { record }: LiveSandbox, cause: unknown): RemovalPendingError {
+  return new RemovalPendingError(record, sandboxPaths(context.state, record.id).folder, cause);
+}
+
 /** Nobody knows which backend a sandbox with a damaged record had, so all are asked. */
 async function destroyMachine(
   context: SandboxContext,
@@ -62,7 +88,14 @@ async function destroyMachine(
 ): Promise<void> {
   const { id } = sandbox.record;
   if (!sandbox.damaged) {
-    await (await backendOf(context, sandbox)).destroy(id, signal);
+    let backend: Backend;
+    try {
+      backend = await backendOf(context, sandbox);
+    } catch (error) {
+      // Whatever is wrong with it, the caller has named no backend.
+      throw pending(context, sandbox, error);
+    }
+    await backend.destroy(id, signal);
     return;
   }
   for (const { backend } of context.backends.opened()) {

@@ -123,6 +123,9 @@ export function createProcessBackend(
     },
     stop: async (id) => await kill(folder, id),
     async destroy(id) {
+      if (existsSync(folder + awaySuffix)) {
+        throw new HeyvmError("backend_unavailable", "it is away", { hint: "bring it back" });
+      }
       if (existsSync(join(folder, id, "root", lastingFile))) throw new Error("it lasts");
       await kill(folder, id);
       await rm(join(folder, id), { recursive: true, force: true });
