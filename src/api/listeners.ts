@@ -7,6 +7,7 @@ import { getRequestListener } from "@hono/node-server";
 
 import { errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
 import type { Api } from "./api-env.ts";
+import { type Connections, watchConnections } from "./connections.ts";
 import { toProblem } from "./problem.ts";
 import type { RequestCheck } from "./auth.ts";
 import { createSocketServer, type SocketServer } from "./sockets/upgrade.ts";
@@ -17,6 +18,7 @@ import type { TlsFiles } from "./tls-files.ts";
 export interface Listener {
   server: Server | HttpsServer;
   sockets: SocketServer;
+  connections: Connections;
 }
 
 /** From the connection to the first request. */
@@ -26,6 +28,8 @@ const headersTimeoutMs = 10_000;
 const lookMs = 5000;
 /** A body may stand still for as long as its sender likes; one whose machine vanished is found out by the kernel. */
 const keepAliveMs = 10_000;
+/** At the end: a client that has just connected has this long to ask. */
+const quietLookMs = 200;
 /** With a client each, or a web socket. */
 const mostConnections = { tcp: 256, local: 4096 } as const;
 
@@ -82,7 +86,7 @@ export function createListener(
   });
   const sockets = createSocketServer(services, check);
   server.on("upgrade", (request, socket, head) => sockets.upgrade(request, socket, head));
-  return { server, sockets };
+  return { server, sockets, connections: watchConnections(server) };
 }
 
 /** Answers the port, which the kernel has chosen when 0 was asked for. */
@@ -103,16 +107,21 @@ export async function listenOnTcp(
   return address !== null && typeof address === "object" ? address.port : port;
 }
 
-/** Lets requests that are under way end for a while, then cuts them. */
-export async function closeListener({ server, sockets }: Listener, graceMs: number): Promise<void> {
+/** Lets requests that are under way end for a while, then cuts them; who has asked for nothing is cut sooner. */
+export async function closeListener(
+  { server, sockets, connections }: Listener,
+  graceMs: number,
+): Promise<void> {
   sockets.close();
   const closed = new Promise((resolve) => server.close(resolve));
   server.closeIdleConnections();
+  const quietTimer = setInterval(() => connections.cutQuiet(), quietLookMs);
   const timer = setTimeout(() => {
     sockets.terminate();
     server.closeAllConnections();
   }, graceMs);
   await closed;
+  clearInterval(quietTimer);
   clearTimeout(timer);
 }
 

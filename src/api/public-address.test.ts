@@ -1,5 +1,4 @@
 /** The TCP listener at addresses that other machines can reach, and its TLS. */
-import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
@@ -7,44 +6,17 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { promisify } from "node:util";
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 
 import { loadSettings } from "../config/settings.ts";
 import { findTcpAddress, isLoopback } from "./tcp-address.ts";
+import { makeCertificate } from "./testing/certificate.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
 import { openStream } from "./testing/web-socket-client.ts";
 
 let folder: string;
-
-/** A certificate of its own for `localhost`, and its key. */
-async function makeCertificate(name: string, ...more: string[]): Promise<{ cert: string; key: string }> {
-  const [cert, key] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)];
-  const kind = [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-subj",
-    "/CN=localhost",
-  ];
-  const names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
-  await promisify(execFile)("openssl", [
-    "req",
-    "-x509",
-    ...kind,
-    ...names,
-    "-keyout",
-    key,
-    "-out",
-    cert,
-    ...more,
-  ]);
-  return { cert, key };
-}
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "hv-tls-"));
@@ -70,7 +42,7 @@ test("an address that others can reach is refused without TLS, unless that is as
 
 describe("TLS files", () => {
   test("that cannot be used are each told", async () => {
-    const [one, other] = [await makeCertificate("one"), await makeCertificate("other")];
+    const [one, other] = [await makeCertificate(folder, "one"), await makeCertificate(folder, "other")];
     const garbage = join(folder, "garbage");
     await writeFile(garbage, "garbage");
     const cases: [cert: string | undefined, key: string | undefined, message: string][] = [
@@ -92,7 +64,7 @@ describe("TLS files", () => {
   });
 
   test("of another time are refused", async () => {
-    const { cert, key } = await makeCertificate("timely", "-days", "10");
+    const { cert, key } = await makeCertificate(folder, "timely", "-days", "10");
     onTestFinished(() => void vi.useRealTimers());
     const day = 86_400_000;
     const now = Date.now();
@@ -113,7 +85,7 @@ describe("a daemon with TLS", () => {
   let ca: Buffer;
 
   beforeAll(async () => {
-    const { cert, key } = await makeCertificate("served");
+    const { cert, key } = await makeCertificate(folder, "served");
     ca = await readFile(cert);
     const state = await createTestState();
     api = await startTestDaemon(state.folder, {
