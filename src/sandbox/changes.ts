@@ -35,12 +35,15 @@ export async function note(
   }
 }
 
-/** Lets go of what only a running machine has: the agent's session and the published ports. */
-export async function disconnect(sandbox: LiveSandbox): Promise<void> {
+/**
+ * Lets go of what only a running machine has: the agent's session and the published ports. What is under way in it fails with
+ * the reason; without one, the daemon leaves.
+ */
+export async function disconnect(sandbox: LiveSandbox, reason: Error | undefined): Promise<void> {
   const { ports } = sandbox;
   sandbox.ports = undefined;
   sandbox.cpuSample = undefined;
-  await Promise.all([sandbox.session.close(), ports?.close()]);
+  await Promise.all([sandbox.session.close(reason), ports?.close()]);
 }
 
 /** Makes the record say what the backend says. The caller holds the sandbox's lock. */
@@ -51,7 +54,7 @@ export async function applyMachineStatus(
 ): Promise<void> {
   sandbox.unreachable = undefined;
   const status = machine.state === "absent" ? "failed" : machine.state;
-  if (status !== "running" && status !== "paused") await disconnect(sandbox);
+  if (status !== "running" && status !== "paused") await disconnect(sandbox, new MachineEndedError(machine));
   if (status === sandbox.record.status) return;
   const isHeldByHost = isHeld(machine);
   // Its commands end with the reason: one that waits for a full disk would wait for ever, and its user not know why.

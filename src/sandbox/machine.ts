@@ -69,7 +69,9 @@ export function machineSession(
       }
       return agent;
     } catch (error) {
-      throw neverAnswers.aborted ? neverAnswers.reason : error;
+      if (neverAnswers.aborted) throw neverAnswers.reason;
+      // Whoever ended the connecting may have told why.
+      throw signal.reason instanceof HeyvmError ? signal.reason : error;
     }
   });
 }

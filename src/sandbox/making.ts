@@ -3,6 +3,7 @@ import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
 import { AbortedError, toHeyvmError } from "../errors/index.ts";
 import { change, disconnect, note } from "./changes.ts";
+import { SandboxRemovedError } from "./remove.ts";
 import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
@@ -146,7 +147,7 @@ export async function undo(
 ): Promise<void> {
   const { id } = sandbox.record;
   try {
-    await disconnect(sandbox);
+    await disconnect(sandbox, new SandboxRemovedError(sandbox.record));
     await backend.destroy(id, AbortSignal.timeout(timeoutMs));
     await context.records.remove(id);
     context.registry.delete(id);

@@ -51,8 +51,9 @@ export async function removeSandbox(
       if (context.registry.find(id) !== sandbox) return;
       context.deadlines.disarm(id);
       // A list that is looking at it now would connect again, to a machine that nobody sees the end of.
-      await sandbox.session.end(new SandboxRemovedError(sandbox.record));
-      await disconnect(sandbox);
+      const reason = new SandboxRemovedError(sandbox.record);
+      await sandbox.session.end(reason);
+      await disconnect(sandbox, reason);
       // Where that cannot be written it is removed all the same: a full disk is a reason to remove it.
       if (!sandbox.damaged) await note(context, sandbox, { removing: true });
       try {

@@ -96,7 +96,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
       await context.pool.close();
       await Promise.all(
         registry.list().map(async (sandbox) => {
-          await sandbox.lock.run("leaving", async () => await disconnect(sandbox));
+          await sandbox.lock.run("leaving", async () => await disconnect(sandbox, undefined));
         }),
       );
       await context.backends.close();

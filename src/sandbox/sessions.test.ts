@@ -70,6 +70,20 @@ test("closing ends a connecting that is under way", async () => {
   expect(await outcome).toBe("Error: given up");
 });
 
+test("whoever waits for the connecting is told why it ended", async () => {
+  const holder = createSessionHolder(
+    async (signal) =>
+      await new Promise<AgentSession>((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      }),
+  );
+  for (const end of ["close", "end"] as const) {
+    const outcome = holder.get(never).catch((error: unknown) => String(error));
+    await holder[end](new Error("it was stopped"));
+    expect(await outcome).toBe("Error: it was stopped");
+  }
+});
+
 test("after its end nobody connects any more", async () => {
   let attempts = 0;
   const holder = createSessionHolder(async () => {

@@ -41,7 +41,7 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
     const closing = pending;
     pending = undefined;
     session = undefined;
-    closing?.abort.abort();
+    closing?.abort.abort(reason);
     const connected = await closing?.session.catch(() => undefined);
     await connected?.close(reason);
   };
@@ -55,7 +55,7 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
     close,
     async end(reason) {
       ended = reason;
-      await close();
+      await close(reason);
     },
   };
 }

@@ -9,7 +9,7 @@ import { inStep, type Progress } from "./progress.ts";
 import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
-import { messageOf } from "../errors/index.ts";
+import { messageOf, toHeyvmError } from "../errors/index.ts";
 
 const stopTimeoutMs = 60_000;
 
@@ -75,7 +75,7 @@ async function startChecked(
       warnings: withoutRebootWarnings(sandbox.record.warnings),
     });
   } catch (error) {
-    await disconnect(sandbox);
+    await disconnect(sandbox, toHeyvmError(error));
     const reason = await backend
       .stop(id, AbortSignal.timeout(stopTimeoutMs))
       .then(() => undefined, messageOf);

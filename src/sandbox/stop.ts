@@ -1,10 +1,12 @@
 /** Stops a sandbox: politely, or at once. Its disk stays. */
 import type { Backend } from "../backends/backend.ts";
+import { HeyvmError } from "../errors/index.ts";
 import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
+import type { SandboxRecord } from "./record.ts";
 import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { startMachine } from "./start.ts";
@@ -16,6 +18,15 @@ export const defaultGraceMs = 30_000;
 const agreeTimeoutMs = 5000;
 const cutTimeoutMs = 60_000;
 
+/** What ran in it, or went to or from it, has ended with it. */
+class SandboxStoppedError extends HeyvmError {
+  constructor({ id, spec }: SandboxRecord, how: "stopped" | "restarted") {
+    super("guest_failed", `sandbox ${spec.name} was ${how}`, {
+      hint: how === "stopped" ? `heyvm start ${id}` : "run it again",
+    });
+  }
+}
+
 /** Asks the guest to power off, and cuts it when it has not within `graceMs`. */
 export async function stopSandbox(
   context: SandboxContext,
@@ -26,7 +37,7 @@ export async function stopSandbox(
     "stopping the sandbox",
     async () => {
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "stop")) return;
-      await stopMachine(context, sandbox, options.graceMs ?? defaultGraceMs);
+      await stopMachine(context, sandbox, options.graceMs ?? defaultGraceMs, "stopped");
     },
     options.signal,
   );
@@ -42,7 +53,7 @@ export async function killSandbox(
     "killing the sandbox",
     async () => {
       if (!needsTransition(sandbox.record.id, statusOf(sandbox), "kill")) return;
-      await stopMachine(context, sandbox, 0);
+      await stopMachine(context, sandbox, 0, "stopped");
     },
     signal,
   );
@@ -66,7 +77,7 @@ export async function restartSandbox(
         await checkMountsAgain(context, sandbox);
         const backend = await backendOf(context, sandbox);
         await backend.checkStart(machineSpecOf(sandbox.record), whole.signal);
-        await stopMachine(context, sandbox, graceMs ?? defaultGraceMs);
+        await stopMachine(context, sandbox, graceMs ?? defaultGraceMs, "restarted");
       }
       await startMachine(context, sandbox, whole);
     },
@@ -75,14 +86,20 @@ export async function restartSandbox(
 }
 
 /** Once begun it is carried through: a half-stopped machine helps nobody. */
-async function stopMachine(context: SandboxContext, sandbox: LiveSandbox, graceMs: number): Promise<void> {
+async function stopMachine(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  graceMs: number,
+  how: "stopped" | "restarted",
+): Promise<void> {
   const { id, status } = sandbox.record;
   const backend = await backendOf(context, sandbox);
   if (graceMs > 0 && status === "running") await powerOff(sandbox, backend, graceMs);
-  await disconnect(sandbox);
+  const reason = new SandboxStoppedError(sandbox.record, how);
+  await disconnect(sandbox, reason);
   await backend.stop(id, AbortSignal.timeout(cutTimeoutMs));
   // Who looked at it while it ended has connected again.
-  await disconnect(sandbox);
+  await disconnect(sandbox, reason);
   await note(context, sandbox, {
     status: "stopped",
     starting: undefined,

@@ -6,6 +6,9 @@ import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 
 import type { DirectoryEntryAnswer, DirectoryList, FileStatusAnswer, FileWritten } from "../api/schema.ts";
+import { AbortedError, HeyvmError, toHeyvmError } from "../errors/index.ts";
+import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
+import { DaemonLostError } from "./daemon-lost.ts";
 import type { CallOptions } from "./deadline.ts";
 import type { Transport } from "./transport.ts";
 
@@ -23,6 +26,14 @@ export interface FileStatus {
 
 export interface DirectoryEntry extends FileStatus {
   name: string;
+}
+
+/** The sandbox was stopped, removed or lost while a file of it was on its way. The daemon is well. */
+export class TransferEndedError extends HeyvmError {
+  constructor(cause: HeyvmError) {
+    const { hint, details } = cause;
+    super("guest_failed", `the copy broke off: ${cause.message}`, { hint, details, cause });
+  }
 }
 
 /** What a file is written from. */
@@ -46,10 +57,30 @@ export interface Files {
   rename(from: string, to: string, options?: CallOptions): Promise<void>;
 }
 
+/** A sandbox that is being stopped answers when that is done. */
+const whyTimeoutMs = 15_000;
+
 export function createFiles(transport: Transport, sandboxId: string): Files {
   const base = `/sandboxes/${sandboxId}/files`;
   const read = (path: string, options: CallOptions = {}): Promise<Readable> =>
-    transport.stream("GET", base, { ...options, query: { path }, accept: "application/octet-stream" });
+    transport.stream("GET", base, {
+      ...options,
+      query: { path },
+      accept: "application/octet-stream",
+      explain: async (lost) => await whyLost(lost, options.signal),
+    });
+  /** A connection that is cut tells no reason. Who asks for another file hears what has become of the sandbox. */
+  const whyLost = async (lost: HeyvmError, signal: AbortSignal | undefined): Promise<HeyvmError> => {
+    const query = { path: "/" };
+    try {
+      await transport.json("GET", `${base}/stat`, { query, signal, timeoutMs: whyTimeoutMs });
+      return lost;
+    } catch (error) {
+      const isUnknown = error instanceof DaemonUnavailableError || error instanceof ClientTimeoutError;
+      if (isUnknown) return lost;
+      return error instanceof AbortedError ? error : new TransferEndedError(toHeyvmError(error));
+    }
+  };
   return {
     read,
     async readText(path, options) {
@@ -59,8 +90,11 @@ export function createFiles(transport: Transport, sandboxId: string): Files {
       const { mode, makeParents, ...call } = options;
       const query = { path, mode: mode?.toString(8), parents: makeParents };
       const body = toReadable(content);
-      const answer = await transport.json<FileWritten>("PUT", base, { ...call, query, body });
-      return answer.size;
+      try {
+        return (await transport.json<FileWritten>("PUT", base, { ...call, query, body })).size;
+      } catch (error) {
+        throw error instanceof DaemonLostError ? await whyLost(error, call.signal) : error;
+      }
     },
     async list(path, options = {}) {
       const answer = await transport.json<DirectoryList>("GET", `${base}/list`, {

@@ -29,7 +29,13 @@ export type {
   TerminalSize,
 } from "./commands.ts";
 export type { Shell, ShellOptions } from "./shell.ts";
-export type { DirectoryEntry, FileContent, Files, FileStatus } from "./files.ts";
+export {
+  type DirectoryEntry,
+  type FileContent,
+  type Files,
+  type FileStatus,
+  TransferEndedError,
+} from "./files.ts";
 export type { ImageInfo, Images, SupportedImage } from "./images.ts";
 export type { TemplateInfo, TemplateOptions, Templates } from "./templates.ts";
 export type { Step, ProgressOptions } from "./progress.ts";

@@ -26,6 +26,8 @@ export interface RequestOptions extends CallOptions {
   /** An object goes as JSON, a stream as raw bytes. */
   body?: object | undefined;
   accept?: string | undefined;
+  /** Of a stream that broke off: asked for what the caller is told. */
+  explain?: ((lost: HeyvmError) => Promise<HeyvmError>) | undefined;
 }
 
 export interface Transport {
@@ -100,9 +102,11 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
           deadline.signal.removeEventListener("abort", onAbort);
           deadline[Symbol.dispose]();
         });
-        return withTypedEnd(answer, (cause) =>
-          deadline.signal.aborted ? deadline.error() : daemonLost(endpoint, `${method} ${path}`, { cause }),
-        );
+        return withTypedEnd(answer, async (cause) => {
+          if (deadline.signal.aborted) return deadline.error();
+          const lost = daemonLost(endpoint, `${method} ${path}`, { cause });
+          return options.explain === undefined ? lost : await options.explain(lost);
+        });
       } catch (error) {
         deadline[Symbol.dispose]();
         throw error;
@@ -206,9 +210,11 @@ function isBrokenOff(error: unknown): boolean {
 }
 
 /** The answer's bytes; what breaks it off comes as a typed error. */
-function withTypedEnd(answer: IncomingMessage, lost: (cause: unknown) => HeyvmError): Readable {
+function withTypedEnd(answer: IncomingMessage, lost: (cause: unknown) => Promise<HeyvmError>): Readable {
   const typed = new PassThrough();
-  answer.once("error", (error) => typed.destroy(error instanceof HeyvmError ? error : lost(error)));
+  const end = async (error: unknown): Promise<void> =>
+    void typed.destroy(error instanceof HeyvmError ? error : await lost(error));
+  answer.once("error", (error) => void end(error));
   typed.once("close", () => answer.destroy());
   return answer.pipe(typed);
 }

@@ -74,7 +74,8 @@ export function createProcessBackend(
         continue;
       }
       const launchedBefore = launched;
-      if (existsSync(join(folder, id, "root", heldFile))) await hold(folder, id, true);
+      // One that is being removed may have lost its process already.
+      if (existsSync(join(folder, id, "root", heldFile))) await hold(folder, id, true).catch(() => undefined);
       const status = await statusOf(folder, id);
       // It may be of the time before a start or a resume.
       if (launched !== launchedBefore) continue;
