@@ -68,7 +68,8 @@ test("what a command left running when it ended outlives the agent, and so does 
   const begun = await runCommand(session, { argv: ["sh", "-c", script], env: service.env });
   expect(begun).toMatchObject({ code: 0 });
   const shell = mark(agent, "shell");
-  const login = "setsid sleep 4711 & echo up; sleep 4712; true";
+  // It says so when it has left the terminal's session.
+  const login = "setsid sh -c 'echo up; exec sleep 4711' & sleep 4712; true";
   const terminal = { cols: 80, rows: 24 };
   const { stdout } = await session.exec({ argv: ["sh", "-c", login], env: shell.env, terminal });
   await once(stdout, "data");

@@ -1,12 +1,6 @@
 /** The backends that may be used here, opened when first asked for; one libvirt backend per connection URI. */
-import {
-  type Backend,
-  type BackendAvailability,
-  type BackendName,
-  isPausable,
-  type MachineStatus,
-  type Pausable,
-} from "../backends/backend.ts";
+import { isPausable, type Pausable } from "../backends/abilities.ts";
+import type { Backend, BackendAvailability, BackendName, MachineStatus } from "../backends/backend.ts";
 import { nearest } from "../config/nearest.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 

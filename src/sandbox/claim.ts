@@ -1,5 +1,5 @@
 /** Makes a sandbox of a machine that waits in the warm pool. */
-import { isRenamable } from "../backends/backend.ts";
+import { isRenamable } from "../backends/abilities.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";

@@ -1,6 +1,7 @@
 /** A sandbox's machine: what its backend is told, and how its agent is reached. */
 import type { AgentSession } from "../agent/types.ts";
-import { type Backend, isResettable, type MachineSpec, type MachineStatus } from "../backends/backend.ts";
+import { isResettable } from "../backends/abilities.ts";
+import type { Backend, MachineSpec, MachineStatus } from "../backends/backend.ts";
 import { type BootWatch, watchBoot } from "../backends/boot-watch.ts";
 import { HeyvmError, makeRoomHint } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";

@@ -1,5 +1,6 @@
 /** Holds a sandbox still, and lets it go on. */
-import type { Backend, Pausable } from "../backends/backend.ts";
+import type { Pausable } from "../backends/abilities.ts";
+import type { Backend } from "../backends/backend.ts";
 import { asPausable } from "./backend-registry.ts";
 import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";

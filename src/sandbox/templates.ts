@@ -1,11 +1,6 @@
 /** Templates: the machines that were booted once and frozen, of which sandboxes are clones. */
-import {
-  type Backend,
-  isTemplateKeeper,
-  type SandboxType,
-  type TemplateInfo,
-  type TemplateKeeper,
-} from "../backends/backend.ts";
+import { isTemplateKeeper, type TemplateInfo, type TemplateKeeper } from "../backends/abilities.ts";
+import type { Backend, SandboxType } from "../backends/backend.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { resolveSize, type SizeRequest } from "./machine-size.ts";

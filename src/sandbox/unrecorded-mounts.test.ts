@@ -4,7 +4,8 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import type { Backend, MountTeller } from "../backends/backend.ts";
+import type { MountTeller } from "../backends/abilities.ts";
+import type { Backend } from "../backends/backend.ts";
 import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
 import { sandboxPaths, statePaths } from "../config/paths.ts";
 import { createRecordStore } from "./record-store.ts";

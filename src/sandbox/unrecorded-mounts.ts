@@ -1,5 +1,5 @@
 /** Folders that guests see of which this state folder's records do not tell. */
-import { isMountTeller, type MountedMachine } from "../backends/backend.ts";
+import { isMountTeller, type MountedMachine } from "../backends/abilities.ts";
 import { HeyvmError, messageOf } from "../errors/index.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
 import type { SandboxContext } from "./context.ts";

@@ -1,5 +1,6 @@
 /** What a create asks for, checked, before anything is made of it. */
-import { type Backend, isForehanded } from "../backends/backend.ts";
+import { isForehanded } from "../backends/abilities.ts";
+import type { Backend } from "../backends/backend.ts";
 import type { SandboxContext } from "./context.ts";
 import { newSandboxId } from "./ids.ts";
 import { checkName, checkSlug, slugOf } from "./names.ts";

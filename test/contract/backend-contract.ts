@@ -7,13 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { connectAgent } from "../../src/agent/index.ts";
 import type { AgentSession } from "../../src/agent/types.ts";
-import {
-  type Backend,
-  isPausable,
-  isResettable,
-  type MachineSpec,
-  type MachineStep,
-} from "../../src/backends/backend.ts";
+import { isPausable, isResettable } from "../../src/backends/abilities.ts";
+import type { Backend, MachineSpec, MachineStep } from "../../src/backends/backend.ts";
 
 export interface ContractSetup {
   /** A backend that is connected anew, as after a restart of the daemon. */

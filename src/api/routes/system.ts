@@ -1,7 +1,8 @@
 /** The daemon itself, its backends and settings. */
 import { z } from "@hono/zod-openapi";
 
-import { type DoctorCheck, isPausable } from "../../backends/backend.ts";
+import { isPausable } from "../../backends/abilities.ts";
+import type { DoctorCheck } from "../../backends/backend.ts";
 import { buildId } from "../../config/version.ts";
 import { messageOf } from "../../errors/index.ts";
 import { prune } from "../../sandbox/index.ts";

@@ -1,12 +1,7 @@
 /** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
 import { HeyvmError, messageOf, toHeyvmError } from "../../errors/index.ts";
-import type {
-  MachineContext,
-  MachineSpec,
-  StartedMachine,
-  TemplateInfo,
-  TemplateRequest,
-} from "../backend.ts";
+import type { TemplateInfo, TemplateRequest } from "../abilities.ts";
+import type { MachineContext, MachineSpec, StartedMachine } from "../backend.ts";
 import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from "./machine-definition.ts";
 import { machineNames } from "./names.ts";
 import { closeNetwork } from "./network.ts";

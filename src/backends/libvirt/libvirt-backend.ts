@@ -3,15 +3,14 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
 import type {
-  Backend,
   Forehanded,
-  MachineStatus,
   MountTeller,
   Pausable,
   Renamable,
   Resettable,
   TemplateKeeper,
-} from "../backend.ts";
+} from "../abilities.ts";
+import type { Backend, MachineStatus } from "../backend.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration.ts";
 import { readConsoleLog } from "./console-log.ts";

@@ -1,5 +1,5 @@
 /** Which folders of this host the machines see that libvirt has, whoever made them. */
-import type { MountedMachine } from "../backend.ts";
+import type { MountedMachine } from "../abilities.ts";
 import { readMetadata } from "./domain-metadata.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineOfDomain } from "./names.ts";

@@ -11,14 +11,8 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-import type {
-  Backend,
-  MachineSpec,
-  MachineState,
-  MachineStatus,
-  MountTeller,
-  Pausable,
-} from "../../backends/backend.ts";
+import type { MountTeller, Pausable } from "../../backends/abilities.ts";
+import type { Backend, MachineSpec, MachineState, MachineStatus } from "../../backends/backend.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import type { ForthcomingMachine } from "../../backend.ts";
+import type { ForthcomingMachine } from "../../abilities.ts";
 import { removeOrphans } from "../prune.ts";
 import { createMemoryHost, type MemoryHost } from "../testing/memory-host.ts";
 import { createShells, type Shells } from "./shells.ts";

@@ -6,7 +6,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
-import type { ForthcomingMachine } from "../../backend.ts";
+import type { ForthcomingMachine } from "../../abilities.ts";
 import { buildDomainXml, type DomainShape } from "../domain-xml.ts";
 import type { LibvirtHost } from "../host.ts";
 import { machineNames, newBuild, uuidFor } from "../names.ts";

@@ -1,7 +1,7 @@
 /** The templates that are there: found, looked over, listed, and removed when damaged or when room is needed. */
 import { stat } from "node:fs/promises";
 
-import type { TemplateInfo, TemplateKeeper } from "../../backend.ts";
+import type { TemplateInfo, TemplateKeeper } from "../../abilities.ts";
 import type { LibvirtHost, Storage } from "../host.ts";
 import { parseSharedName } from "../names.ts";
 import { standsOn } from "../standing.ts";
