@@ -40,6 +40,8 @@ export interface ServeOptions {
   signal?: AbortSignal | undefined;
   /** Told once, when requests are answered. */
   onReady?: ((info: DaemonInfo) => void) | undefined;
+  /** Told of what is no reason not to serve, once, before that. */
+  onWarning?: ((message: string) => void) | undefined;
   /** Told when the daemon has begun anew, after something that nobody foresaw. */
   onRestart?: ((failure: Failure, info: DaemonInfo) => void) | undefined;
 }
@@ -107,6 +109,10 @@ async function runOnce(
   const unforeseen = watchUnforeseen(log);
   cleanup.defer(() => unforeseen[Symbol.dispose]());
   log.info({ pid: process.pid, version: packageVersion(), data_dir: state.root }, "daemon starts");
+  if (kept.tcp?.warning !== undefined && earlier === undefined) {
+    log.warn({}, kept.tcp.warning);
+    options.onWarning?.(kept.tcp.warning);
+  }
 
   const images = parts.createImages(settings.values, state);
   const sandboxes = await openSandboxes({

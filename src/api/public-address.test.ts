@@ -1,6 +1,6 @@
 /** The TCP listener at addresses that other machines can reach, and its TLS. */
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -63,6 +63,18 @@ describe("TLS files", () => {
     expect(await find(flags)).toMatchObject({ address: "0.0.0.0", tls: { key: await readFile(one.key) } });
   });
 
+  test("of which others may read the key are told of, and used", async () => {
+    const { cert, key } = await makeCertificate(folder, "open");
+    const flags = { "api.tls_cert": cert, "api.tls_key": key };
+    await chmod(key, 0o640);
+    expect(await find(flags)).toMatchObject({ warning: undefined });
+    await chmod(key, 0o644);
+    expect(await find(flags)).toMatchObject({
+      tls: { key: await readFile(key) },
+      warning: expect.stringMatching(/may read.*open\.key \(mode 0644\): chmod 600 /),
+    });
+  });
+
   test("of another time are refused", async () => {
     const { cert, key } = await makeCertificate(folder, "timely", "-days", "10");
     onTestFinished(() => void vi.useRealTimers());
@@ -87,6 +99,7 @@ describe("a daemon with TLS", () => {
   beforeAll(async () => {
     const { cert, key } = await makeCertificate(folder, "served");
     ca = await readFile(cert);
+    await chmod(key, 0o644);
     const state = await createTestState();
     api = await startTestDaemon(state.folder, {
       TEST_TCP: "1",
@@ -110,6 +123,10 @@ describe("a daemon with TLS", () => {
     const [answer] = await once(asked, "response");
     return [answer.statusCode, await text(answer)];
   }
+
+  test("notes in its log that others may read the key", async () => {
+    expect(await readFile(join(api.folder, "daemon.log"), "utf8")).toContain("chmod 600");
+  });
 
   test("answers requests and web sockets", async () => {
     expect(url.protocol).toBe("https:");

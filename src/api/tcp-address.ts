@@ -5,7 +5,7 @@ import { BlockList, isIPv6 } from "node:net";
 import { type LoadedSettings, originOf } from "../config/settings.ts";
 import { SettingsInvalidError } from "../config/settings-error.ts";
 import { messageOf } from "../errors/index.ts";
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
+import { readTlsFiles, tlsKeyWarning, type TlsFiles } from "./tls-files.ts";
 
 export interface TcpAddress {
   /** As the settings have it. */
@@ -13,6 +13,8 @@ export interface TcpAddress {
   /** What that stands for: a numeric address, so that the name cannot come to stand for another one. */
   address: string;
   tls: TlsFiles | undefined;
+  /** For whoever starts the daemon. */
+  warning: string | undefined;
 }
 
 const loopback = new BlockList();
@@ -41,7 +43,7 @@ export async function findTcpAddress(settings: LoadedSettings, insecureHttp: boo
       },
     );
   }
-  return { host, address, tls };
+  return { host, address, tls, warning: await tlsKeyWarning(settings) };
 }
 
 /** Whether only this host can reach it. */

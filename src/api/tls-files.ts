@@ -1,6 +1,6 @@
 /** The certificate and key of the TCP listener. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 
 import { type LoadedSettings, originOf } from "../config/settings.ts";
@@ -12,6 +12,8 @@ export interface TlsFiles {
   cert: Buffer;
   key: Buffer;
 }
+
+const othersMayRead = 0o004;
 
 type TlsKey = "api.tls_cert" | "api.tls_key";
 
@@ -65,4 +67,14 @@ export async function readTlsFiles(settings: LoadedSettings): Promise<TlsFiles |
     createSecureContext({ cert, key }),
   );
   return { cert, key };
+}
+
+/** What is wrong with the mode of the key that the settings name. Its group may be one that is there for keys. */
+export async function tlsKeyWarning({ values }: LoadedSettings): Promise<string | undefined> {
+  const { "api.tls_key": path } = values;
+  if (path === null) return undefined;
+  const { mode } = await stat(path);
+  if ((mode & othersMayRead) === 0) return undefined;
+  const bits = (mode & 0o7777).toString(8).padStart(4, "0");
+  return `every user of this host may read the TLS key ${path} (mode ${bits}): chmod 600 ${shellQuoted(path)}`;
 }

@@ -19,6 +19,15 @@ interface ServeFlags {
   idle?: boolean;
 }
 
+/** Those of the TCP listener: without it, whoever gives one would believe that something is served there. */
+const tcpFlags = [
+  ["host", "--host"],
+  ["port", "--port"],
+  ["tlsCert", "--tls-cert"],
+  ["tlsKey", "--tls-key"],
+  ["insecureHttp", "--insecure-http"],
+] as const satisfies [keyof ServeFlags, string][];
+
 export function define(command: Command): void {
   command
     .addOption(new Option("--api", "also listen on TCP, with a bearer token"))
@@ -55,14 +64,23 @@ Examples:
 /** Runs the daemon until a signal ends it, or until it is idle. */
 export async function serve(command: Command, flags: ServeFlags): Promise<void> {
   const invocation = createInvocation(command, { stopping: "stopping; sandboxes go on" });
-  const [{ DaemonRunningError, runDaemon }, { daemonParts }] = await Promise.all([
+  const [{ DaemonRunningError, runDaemon }, { daemonParts }, { UsageError }] = await Promise.all([
     import("../../api/daemon.ts"),
     import("../daemon-parts.ts"),
     // What tells of the daemon's own failure, later: by then the installation may be gone.
-    import("../output/errors.ts"),
     import("../usage-error.ts"),
+    import("../output/errors.ts"),
     import("../command-failure.ts"),
   ]);
+  const idle = flags.api === true ? undefined : tcpFlags.find(([name]) => flags[name] !== undefined);
+  if (idle !== undefined) {
+    throw new UsageError(
+      `${idle[1]} is for --api, which is not there`,
+      "heyvm serve --api …, or leave it out",
+    );
+  }
+  const warn = (message: string): void =>
+    invocation.note(`${invocation.errorStyle.yellow("warning:")} ${message}`);
   try {
     const options: ServeOptions = {
       flags: {
@@ -79,10 +97,9 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
       exitWhenIdle: flags.idle === true,
       signal: invocation.signal,
       onRestart: (_failure, { restart_reason: reason }) => {
-        invocation.note(
-          `${invocation.errorStyle.yellow("warning:")} ${reason}; see ${statePaths().daemonLog}`,
-        );
+        warn(`${reason}; see ${statePaths().daemonLog}`);
       },
+      onWarning: warn,
       onReady: (info) => {
         if (invocation.json) {
           invocation.printJson(info);
@@ -93,8 +110,8 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
         invocation.print(`listening on ${info.url}`);
         invocation.print(`a request there needs the token in ${statePaths().apiToken}`);
         if (flags.insecureHttp === true && info.url.startsWith("http:")) {
-          invocation.note(
-            `${invocation.errorStyle.yellow("warning:")} nothing at this address is encrypted, the token included: ` +
+          warn(
+            "nothing at this address is encrypted, the token included: " +
               "put a TLS proxy in front, or use --tls-cert and --tls-key",
           );
         }
