@@ -2870,10 +2870,26 @@ def mount_at(source, target, kind, flags, options):
     return ctypes.get_errno() if LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options) != 0 else 0
 
 
+CACHE_MMAP = b",cache=mmap"
+
+
 def is_mounted(tag, path):
     """By a host that was cut off before it had our answer."""
     line = " ".join(part.decode("utf-8", "replace").replace(" ", "\\040") for part in (tag, path.rstrip(b"/")))
     return any(mount.startswith(line + " 9p ") for mount in read_text("/proc/self/mounts", -1).splitlines())
+
+
+def mount_options(release):
+    """How a guest of this kernel mounts: nothing is cached, and a file can be mapped to be written where that costs nothing.
+
+    Before 6.4 cache=mmap is cache=none with writable shared maps: read(2), write(2), sizes and names go to the host
+    (v9fs_mmap_file_operations_dotl in fs/9p/vfs_file.c of 6.1). Since then it is read-ahead and write-back
+    (Documentation/filesystems/9p.rst): on 6.8, 6.16 and 7.2 the host's edits were not seen, and the guest's writes came late.
+    With directio both are as they were, but v9fs_file_open takes O_APPEND away from what is opened to be written only, so
+    that the guest writes over lines that the host has appended. So it is for kernels on which all of that was tried.
+    """
+    options = b"trans=virtio,version=9p2000.L,msize=262144"
+    return options + CACHE_MMAP if ".".join(release.split(".")[:2]) in ("5.10", "5.15", "6.1") else options
 
 
 def mount_9p(tag, path, read_only, wait_seconds):
@@ -2883,12 +2899,15 @@ def mount_9p(tag, path, read_only, wait_seconds):
     except OSError as error:
         raise system_error(error, shown)
     ms_rdonly = 1
-    options = b"trans=virtio,version=9p2000.L,msize=262144"
+    options = mount_options(os.uname().release)
     deadline = time.monotonic() + wait_seconds
     while True:
         number = mount_at(tag, path, b"9p", ms_rdonly if read_only else 0, options)
         if number == 0 or (number == errno.EBUSY and is_mounted(tag, path)):
             return
+        if number == errno.EINVAL and options.endswith(CACHE_MMAP):
+            options = options[: -len(CACHE_MMAP)]
+            continue
         if number == errno.ENODEV or "\t9p\n" not in read_text("/proc/filesystems"):
             release = os.uname().release
             raise AgentError(

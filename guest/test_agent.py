@@ -250,6 +250,35 @@ class Successor(unittest.TestCase):
             agent.Journal(folder).remove("mark")
 
 
+class Mounts(unittest.TestCase):
+    PLAIN = b"trans=virtio,version=9p2000.L,msize=262144"
+
+    def test_only_a_kernel_that_was_tried_is_mounted_with_writable_shared_maps(self):
+        for release in ("5.10.0-46-amd64", "5.15.0-204-generic", "6.1.0-50-amd64", "6.1"):
+            self.assertEqual(agent.mount_options(release), self.PLAIN + b",cache=mmap", release)
+        # 6.4 gave cache=mmap another meaning; no other was tried.
+        for release in ("6.12.117+deb13-amd64", "6.8.0-151-generic", "7.2.13", "6.10.1", "6.11", "6.4.0", "6", "", "odd"):
+            self.assertEqual(agent.mount_options(release), self.PLAIN, release)
+
+    def test_a_kernel_that_refuses_the_cache_mode_is_mounted_as_any_other(self):
+        import tempfile
+        from unittest import mock
+
+        asked = []
+
+        def mount_at(source, target, kind, flags, options):
+            asked.append(options)
+            return errno.EINVAL if b"cache" in options else 0
+
+        cached = self.PLAIN + b",cache=mmap"
+        with tempfile.TemporaryDirectory() as folder:
+            with mock.patch.object(agent, "mount_at", mount_at):
+                with mock.patch.object(agent, "mount_options", lambda release: cached):
+                    agent.mount_9p(b"mount0", os.path.join(os.fsencode(folder), b"w"), False, 5)
+        self.assertEqual(asked, [cached, self.PLAIN])
+
+
+
 class Answers(unittest.TestCase):
     def test_a_list_of_commands_fits_into_one_answer(self):
         class Command:

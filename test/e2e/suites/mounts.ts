@@ -37,6 +37,19 @@ export function mountSuite(subject: () => Subject): void {
       expect(await inGuest(subject(), "cat /workspace/project/later")).toBe("later\n");
     });
 
+    test("can be mapped to be written, and shows what the host does afterwards", async () => {
+      // What the guest's agent chooses for the kernel of Debian 12.
+      const file = `${subject().host.paths.home}/project/mapped`;
+      const store = `import mmap; m = mmap.mmap(open("mapped", "r+b").fileno(), 4); m[:2] = b"by"; m.close()`;
+      await inGuest(subject(), `cd /workspace/project; printf aaaa > mapped; python3 -c '${store}'`);
+      expect(await onHost("cat", file)).toBe("byaa");
+      await subject().host.run(["sh", "-c", `printf "host's" > ${file}`]);
+      expect(await inGuest(subject(), "cd /workspace/project; cat mapped; printf more >> mapped")).toBe(
+        "host's",
+      );
+      expect(await onHost("cat", file)).toBe("host'smore");
+    });
+
     test("that is read-only is so for the guest's root, too", async () => {
       const { home } = subject().host.paths;
       expect(await inGuest(subject(), "cat /mnt/data/data")).toBe("kept\n");
