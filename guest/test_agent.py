@@ -278,7 +278,6 @@ class Mounts(unittest.TestCase):
         self.assertEqual(asked, [cached, self.PLAIN])
 
 
-
 class Answers(unittest.TestCase):
     def test_a_list_of_commands_fits_into_one_answer(self):
         class Command:
