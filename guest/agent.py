@@ -2880,13 +2880,13 @@ def is_mounted(tag, path):
 
 
 def mount_options(release):
-    """How a guest of this kernel mounts: nothing is cached, and a file can be mapped to be written where that costs nothing.
+    """How a guest of this kernel mounts: without a cache, and with writable shared maps where they change nothing else.
 
-    Before 6.4 cache=mmap is cache=none with writable shared maps: read(2), write(2), sizes and names go to the host
+    Before 6.4 cache=mmap is cache=none with such maps: read(2), write(2), sizes and names go to the host all the same
     (v9fs_mmap_file_operations_dotl in fs/9p/vfs_file.c of 6.1). Since then it is read-ahead and write-back
-    (Documentation/filesystems/9p.rst): on 6.8, 6.16 and 7.2 the host's edits were not seen, and the guest's writes came late.
-    With directio both are as they were, but v9fs_file_open takes O_APPEND away from what is opened to be written only, so
-    that the guest writes over lines that the host has appended. So it is for kernels on which all of that was tried.
+    (Documentation/filesystems/9p.rst): on 6.8, 6.12, 6.16 and 7.2 the guest does not see the host's edits, and its
+    writes come late. With directio neither is so, but v9fs_file_open takes O_APPEND from what is opened to be written
+    only, and the guest writes over what the host has appended. So only kernels where all of that was tried have it.
     """
     options = b"trans=virtio,version=9p2000.L,msize=262144"
     return options + CACHE_MMAP if ".".join(release.split(".")[:2]) in ("5.10", "5.15", "6.1") else options
