@@ -1,25 +1,12 @@
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { awaySuffix } from "../sandbox/testing/process-backend.ts";
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-
-async function testFolder(): Promise<string> {
-  const state = await createTestState();
-  onTestFinished(async () => await state[Symbol.asyncDispose]());
-  return state.folder;
-}
-
-async function start(folder: string, env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
-  const daemon = await startTestDaemon(folder, env);
-  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
-  return daemon;
-}
+import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
+import type { TestDaemon } from "./testing/test-daemon.ts";
 
 async function onlyId(api: TestDaemon): Promise<string> {
   const [sandbox] = (await api.call("GET", "/sandboxes?all=true")).json;
@@ -28,7 +15,7 @@ async function onlyId(api: TestDaemon): Promise<string> {
 
 test("only the owner may use the socket, and daemon.json tells where it is", async () => {
   const folder = await testFolder();
-  const api = await start(folder);
+  const api = await startDaemon(folder);
   expect((await stat(join(folder, "heyvm.sock"))).mode & 0o777).toBe(0o600);
   expect((await stat(folder)).mode & 0o777).toBe(0o700);
   expect(JSON.parse(await readFile(join(folder, "daemon.json"), "utf8"))).toEqual(api.info);
@@ -42,22 +29,22 @@ test("a state folder whose path is too long for a socket has its daemon's in the
   const folder = join(root, "deep".repeat(20), "deep".repeat(20));
   await mkdir(folder, { recursive: true });
   const env = { XDG_RUNTIME_DIR: runtime };
-  const api = await start(folder, env);
+  const api = await startDaemon(folder, env);
   expect(api.socketPath).toMatch(/\/run\/heyvm\/[0-9a-f]{16}\.sock$/);
   expect((await api.call("GET", "/health")).json).toMatchObject({ data_dir: folder });
-  const other = await start(`${folder}er`, env);
+  const other = await startDaemon(`${folder}er`, env);
   expect(other.socketPath).not.toBe(api.socketPath);
   await other.kill("SIGTERM");
   await api.kill("SIGTERM");
   expect(await readdir(join(runtime, "heyvm"))).toEqual([]);
 
   await chmod(join(runtime, "heyvm"), 0o770);
-  expect((await start(folder, env)).info).toEqual({ code: "permission_denied" });
+  expect((await startDaemon(folder, env)).info).toEqual({ code: "permission_denied" });
 });
 
 test("a daemon that is asked to leave takes its socket and daemon.json along", async () => {
   const folder = await testFolder();
-  const api = await start(folder);
+  const api = await startDaemon(folder);
   await api.kill("SIGTERM");
   expect(await api.exited).toBe(0);
   expect(await readdir(folder)).not.toEqual(expect.arrayContaining(["heyvm.sock"]));
@@ -66,7 +53,7 @@ test("a daemon that is asked to leave takes its socket and daemon.json along", a
 
 test("of five daemons that start at once exactly one serves", async () => {
   const folder = await testFolder();
-  const daemons = await Promise.all(Array.from({ length: 5 }, async () => await start(folder)));
+  const daemons = await Promise.all(Array.from({ length: 5 }, async () => await startDaemon(folder)));
   const winners = daemons.filter(({ info }) => "socket_path" in info);
   expect(winners).toHaveLength(1);
   const losers = daemons.filter(({ info }) => !("socket_path" in info));
@@ -76,13 +63,13 @@ test("of five daemons that start at once exactly one serves", async () => {
 
 test("after a SIGKILL the next daemon adopts the machine, with what it was", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   await first.call("POST", "/sandboxes", { name: "survivor", ttl_seconds: 3600, env_vars: { A: "1" } });
   await first.call("POST", "/sandboxes/survivor/execute", { command: "echo kept > note" });
   const { json: before } = await first.call("GET", "/sandboxes/survivor");
   await first.kill("SIGKILL");
 
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   const { json: after } = await second.call("GET", "/sandboxes/survivor");
   const lasting = ["id", "name", "slug", "status", "created_at", "started_at", "expires_at", "env_vars"];
   for (const field of lasting) expect(after[field]).toEqual(before[field]);
@@ -92,10 +79,10 @@ test("after a SIGKILL the next daemon adopts the machine, with what it was", asy
 
 test("a deadline that passes while no daemon runs is kept at the next start", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   await first.call("POST", "/sandboxes", { ttl_seconds: 1 });
   await first.kill("SIGKILL");
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   // The machine goes first, its record last.
   const sandboxes = async (): Promise<unknown> => (await second.call("GET", "/sandboxes?all=true")).json;
   await expect.poll(sandboxes).toEqual([]);
@@ -104,7 +91,7 @@ test("a deadline that passes while no daemon runs is kept at the next start", as
 
 test("a create that a SIGKILL cut off is removed at the next start", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   first.call("POST", "/sandboxes", { name: "half", setup_hooks: ["sleep 600"] }).catch(() => {});
   const machines = async (): Promise<string[]> =>
     (await readdir(join(folder, "machines"), { recursive: true }).catch(() => [])).filter((path) =>
@@ -112,7 +99,7 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
     );
   await expect.poll(machines).toHaveLength(1);
   await first.kill("SIGKILL");
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect((await second.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
@@ -120,7 +107,7 @@ test("a create that a SIGKILL cut off is removed at the next start", async () =>
 
 test("a start that a SIGKILL cut off is taken back at the next start", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   const startCommand = "echo begun >> /root/begun";
   const { json: made } = await first.call("POST", "/sandboxes", { name: "box", start_command: startCommand });
   const begun = join(folder, "machines", made.id, "root/root/begun");
@@ -134,7 +121,7 @@ test("a start that a SIGKILL cut off is taken back at the next start", async () 
   await first.kill("SIGKILL");
   await rm(join(folder, "hold-guests"));
 
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
   await expect(stat(machine)).rejects.toThrow("ENOENT");
   expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
@@ -144,7 +131,7 @@ test("a start that a SIGKILL cut off is taken back at the next start", async () 
 test("a sandbox whose record was not yet written when its daemon died has never been", async () => {
   const folder = await testFolder();
   await mkdir(join(folder, "sandboxes/sb-0000000a.new"), { recursive: true });
-  const api = await start(folder);
+  const api = await startDaemon(folder);
   expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await readdir(join(folder, "sandboxes"))).toEqual([]);
 });
@@ -152,26 +139,26 @@ test("a sandbox whose record was not yet written when its daemon died has never 
 test("a machine that no record knows is removed at the start", async () => {
   const folder = await testFolder();
   await mkdir(join(folder, "machines", "sb-00000000"), { recursive: true });
-  await start(folder);
+  await startDaemon(folder);
   expect(await readdir(join(folder, "machines"))).toEqual([]);
 });
 
 test("a machine that went away while no daemon ran is shown as what it is", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   await first.call("POST", "/sandboxes", { name: "box" });
   const id = await onlyId(first);
   await first.kill("SIGKILL");
   const [pid] = (await readFile(join(folder, "machines", id, "machine.json"), "utf8")).split(" ");
   process.kill(-Number(pid), "SIGKILL");
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
   expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
 });
 
 test("a machine that ends by itself is seen as stopped", async () => {
   const folder = await testFolder();
-  const api = await start(folder);
+  const api = await startDaemon(folder);
   await api.call("POST", "/sandboxes", { name: "box" });
   const [pid] = (await readFile(join(folder, "machines", await onlyId(api), "machine.json"), "utf8")).split(
     " ",
@@ -182,12 +169,12 @@ test("a machine that ends by itself is seen as stopped", async () => {
 
 test("a sandbox with a damaged record is shown as failed, and can be removed", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   await first.call("POST", "/sandboxes", { name: "box" });
   const id = await onlyId(first);
   await first.kill("SIGTERM");
   await writeFile(join(folder, "sandboxes", id, "record.json"), "{");
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   const { json } = await second.call("GET", `/sandboxes/${id}`);
   expect(json).toMatchObject({ status: "failed", error_message: expect.stringContaining("cannot be read") });
   expect((await second.call("DELETE", `/sandboxes/${id}`)).status).toBe(200);
@@ -196,10 +183,10 @@ test("a sandbox with a damaged record is shown as failed, and can be removed", a
 
 test("the socket of a dead daemon is replaced, one that answers is not", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   await first.kill("SIGKILL");
   expect(await readdir(folder)).toContain("heyvm.sock");
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect((await second.call("GET", "/health")).status).toBe(200);
   await second.kill("SIGTERM");
 
@@ -208,7 +195,7 @@ test("the socket of a dead daemon is replaced, one that answers is not", async (
   // It may be a daemon that locks otherwise, and this one's machine.
   await mkdir(join(folder, "machines", "sb-00000000"), { recursive: true });
   try {
-    expect((await start(folder)).info).toEqual({ code: "daemon_unavailable" });
+    expect((await startDaemon(folder)).info).toEqual({ code: "daemon_unavailable" });
     expect(await readdir(join(folder, "machines"))).toEqual(["sb-00000000"]);
   } finally {
     foreign.close();
@@ -217,14 +204,14 @@ test("the socket of a dead daemon is replaced, one that answers is not", async (
 
 test("a daemon that was started on demand leaves when idle, and stays for a deadline", async () => {
   const env = { TEST_EXIT_WHEN_IDLE: "1", HEYVM_DAEMON_IDLE_SECONDS: "1" };
-  const idle = await start(await testFolder(), env);
+  const idle = await startDaemon(await testFolder(), env);
   expect(await idle.exited).toBe(0);
   // Made by one that stays: the other could leave before it is asked.
   const folder = await testFolder();
-  const maker = await start(folder);
+  const maker = await startDaemon(folder);
   const { json } = await maker.call("POST", "/sandboxes", { ttl_seconds: 5 });
   await maker.kill("SIGTERM");
-  const needed = await start(folder, env);
+  const needed = await startDaemon(folder, env);
   expect(await needed.exited).toBe(0);
   expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(json.expires_at));
   expect(await readdir(join(folder, "machines"))).toEqual([]);
@@ -233,12 +220,12 @@ test("a daemon that was started on demand leaves when idle, and stays for a dead
 test("a settings file with an error stops the start", async () => {
   const folder = await testFolder();
   await writeFile(join(folder, "settings.json"), '{"cpus": 0}');
-  expect((await start(folder)).info).toEqual({ code: "settings_invalid" });
+  expect((await startDaemon(folder)).info).toEqual({ code: "settings_invalid" });
 });
 
 test("over TCP the token is needed, and foreign hosts and origins are refused", async () => {
   const folder = await testFolder();
-  const api = await start(folder, { TEST_TCP: "1", HEYVM_API_PORT: "0" });
+  const api = await startDaemon(folder, { TEST_TCP: "1", HEYVM_API_PORT: "0" });
   const token = (await readFile(join(folder, "token"), "utf8")).trim();
   expect((await stat(join(folder, "token"))).mode & 0o777).toBe(0o600);
   const base = String(api.info["url"]);
@@ -256,7 +243,7 @@ test("over TCP the token is needed, and foreign hosts and origins are refused", 
 });
 
 test("a route that does not exist and the OpenAPI document are answered as such", async () => {
-  const api = await start(await testFolder());
+  const api = await startDaemon(await testFolder());
   expect(await api.call("GET", "/nope")).toMatchObject({ status: 404, json: { code: "route_not_found" } });
   const { json } = await api.call("GET", "/openapi.json");
   expect(json.openapi).toBe("3.1.0");
@@ -270,90 +257,4 @@ test("a route that does not exist and the OpenAPI document are answered as such"
     expect.objectContaining({ key: "image", source: "default" }),
   );
   expect((await api.call("GET", "/images")).json).toMatchObject([{ name: "ubuntu:24.04", in_use: false }]);
-});
-
-test("an image goes when no sandbox stands on it, not even one whose backend cannot be had any more", async () => {
-  const folder = await testFolder();
-  const first = await start(folder);
-  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
-  await first.call("POST", "/sandboxes/box/stop", { grace_seconds: 0 });
-  await first.kill("SIGTERM");
-  const path = join(folder, "sandboxes", id, "record.json");
-  const record = JSON.parse(await readFile(path, "utf8"));
-  await writeFile(path, JSON.stringify({ ...record, spec: { ...record.spec, backend: "gone" } }));
-
-  const second = await start(folder);
-  const remove = async () => await second.call("DELETE", "/images/ubuntu:24.04");
-  expect(await remove()).toMatchObject({ status: 409, json: { code: "image_in_use" } });
-  await second.kill("SIGTERM");
-  await writeFile(path, JSON.stringify(record));
-
-  const third = await start(folder);
-  await third.call("DELETE", "/sandboxes/box");
-  expect(await third.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
-});
-
-test("a sandbox whose backend is gone for good can be forgotten as its removal says, and its image goes then", async () => {
-  const folder = await testFolder();
-  const first = await start(folder);
-  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
-  const away = join(folder, `machines${awaySuffix}`);
-  await writeFile(away, "");
-
-  const { status, json } = await first.call("DELETE", "/sandboxes/box");
-  expect({ status, json }).toMatchObject({
-    status: 503,
-    json: {
-      code: "backend_unavailable",
-      detail: expect.stringMatching(/box cannot be removed yet.*it is away/),
-    },
-  });
-  const command = `kill ${first.pid} && rm -r ${join(folder, "sandboxes", id)}`;
-  expect(json.hint).toBe(
-    `bring it back; if libvirt is gone for good, end the daemon and forget the sandbox: ${command}`,
-  );
-  await first.kill("SIGTERM");
-  await rm(join(folder, "sandboxes", id), { recursive: true });
-
-  const second = await start(folder);
-  expect((await second.call("GET", "/sandboxes")).json).toEqual([]);
-  expect(await second.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
-  await second.kill("SIGTERM");
-
-  // It was not gone after all: what nobody knows is removed.
-  await rm(away);
-  await start(folder);
-  expect(existsSync(join(folder, "machines", id))).toBe(false);
-});
-
-test("no image goes while a backend that has sandboxes cannot be asked what stands on it", async () => {
-  const folder = await testFolder();
-  const api = await start(folder);
-  const away = join(folder, `machines${awaySuffix}`);
-  const remove = async () => await api.call("DELETE", "/images/another");
-
-  // One that has none is no obstacle.
-  await writeFile(away, "");
-  expect(await remove()).toMatchObject({ status: 200 });
-  await rm(away);
-
-  await api.call("POST", "/sandboxes", { name: "box" });
-  expect(await remove()).toMatchObject({ status: 200 });
-  await writeFile(away, "");
-  const refused = {
-    status: 503,
-    json: {
-      code: "backend_unavailable",
-      detail: expect.stringMatching(/libvirt.*has sandboxes \(box\).*it is away/),
-      hint: "bring it back; if libvirt is gone for good: heyvm rm box",
-    },
-  };
-  expect(await remove()).toMatchObject(refused);
-  expect(await api.call("POST", "/images/prune", {})).toMatchObject(refused);
-  expect(await api.call("GET", "/images")).toMatchObject({ status: 200, json: [{ in_use: true }] });
-  await rm(away);
-  expect(await remove()).toMatchObject({ status: 200 });
-  await api.call("DELETE", "/sandboxes/box");
-  await writeFile(away, "");
-  expect(await remove()).toMatchObject({ status: 200 });
 });

@@ -2,20 +2,12 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-
-async function start(): Promise<TestDaemon> {
-  const state = await createTestState();
-  onTestFinished(async () => await state[Symbol.asyncDispose]());
-  const daemon = await startTestDaemon(state.folder);
-  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
-  return daemon;
-}
+import { startDaemon } from "./testing/daemon-of-test.ts";
 
 test("its commands end with the reason, and it goes on when there is room", async () => {
-  const api = await start();
+  const api = await startDaemon();
   const { json: made } = await api.call("POST", "/sandboxes", {
     name: "box",
     start_command: "echo $$ > /root/pid; exec sleep 9999",
@@ -45,7 +37,7 @@ test("its commands end with the reason, and it goes on when there is room", asyn
 });
 
 test("a removal that failed is done by the daemon itself, later", async () => {
-  const api = await start();
+  const api = await startDaemon();
   const { json: made } = await api.call("POST", "/sandboxes", { name: "box" });
   await api.call("POST", "/sandboxes/box/execute", { command: "touch /lasting" });
   expect((await api.call("DELETE", "/sandboxes/box")).json).toMatchObject({ detail: "it lasts" });
@@ -59,7 +51,7 @@ test("a removal that failed is done by the daemon itself, later", async () => {
 });
 
 test("a create whose guest is held fails with the reason, and nothing is left", async () => {
-  const api = await start();
+  const api = await startDaemon();
   const { json } = await api.call("POST", "/sandboxes", { setup_hooks: ["touch /held; sleep 600"] });
   expect(json).toMatchObject({ code: "disk_full", detail: expect.stringContaining("could not write") });
   expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);

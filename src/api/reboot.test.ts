@@ -2,21 +2,10 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-
-async function testFolder(): Promise<string> {
-  const state = await createTestState();
-  onTestFinished(async () => await state[Symbol.asyncDispose]());
-  return state.folder;
-}
-
-async function start(folder: string): Promise<TestDaemon> {
-  const daemon = await startTestDaemon(folder);
-  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
-  return daemon;
-}
+import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
+import type { TestDaemon } from "./testing/test-daemon.ts";
 
 async function run(api: TestDaemon, command: string): Promise<string> {
   const { json } = await api.call("POST", "/sandboxes/box/execute", { command });
@@ -26,7 +15,7 @@ async function run(api: TestDaemon, command: string): Promise<string> {
 const bootId = "cat /proc/sys/kernel/random/boot_id";
 
 test("the start command of a guest that reboots begins again, and commands wait for it", async () => {
-  const api = await start(await testFolder());
+  const api = await startDaemon(await testFolder());
   await api.call("POST", "/sandboxes", {
     name: "box",
     start_command: "echo begun >> /root/begun; exec sleep 9999",
@@ -47,7 +36,7 @@ test("the start command of a guest that reboots begins again, and commands wait 
 
 test("the next daemon begins it again if the guest has rebooted meanwhile, and only then", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   const { json } = await first.call("POST", "/sandboxes", {
     name: "box",
     start_command: "echo begun >> /root/begun",
@@ -56,20 +45,20 @@ test("the next daemon begins it again if the guest has rebooted meanwhile, and o
   await expect.poll(async () => await run(first, "cat /root/begun")).toBe("begun\nbegun\n");
   await first.kill("SIGTERM");
 
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect(await run(second, "cat /root/begun")).toBe("begun\nbegun\n");
   await second.kill("SIGTERM");
 
   const path = join(folder, "sandboxes", json.id, "record.json");
   const record = JSON.parse(await readFile(path, "utf8"));
   await writeFile(path, JSON.stringify({ ...record, setUp: { ...record.setUp, bootId: "an earlier one" } }));
-  const third = await start(folder);
+  const third = await startDaemon(folder);
   await expect.poll(async () => await run(third, "cat /root/begun")).toBe("begun\nbegun\nbegun\n");
 });
 
 test("a set-up that was cut off does not begin a start command twice", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   const { json } = await first.call("POST", "/sandboxes", {
     name: "box",
     start_command: "echo begun >> /root/begun; exec sleep 9999",
@@ -79,7 +68,7 @@ test("a set-up that was cut off does not begin a start command twice", async () 
   const path = join(folder, "sandboxes", json.id, "record.json");
   const record = JSON.parse(await readFile(path, "utf8"));
   await writeFile(path, JSON.stringify({ ...record, setUp: { ...record.setUp, bootId: "an earlier one" } }));
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   await run(second, "true");
   // Written when the set-up has come to its end.
   const stored = async () => JSON.parse(await readFile(path, "utf8")).setUp.bootId;
@@ -89,7 +78,7 @@ test("a set-up that was cut off does not begin a start command twice", async () 
 
 test("without its mounts the start command does not begin, until a restart", async () => {
   const folder = await testFolder();
-  const first = await start(folder);
+  const first = await startDaemon(folder);
   const { json } = await first.call("POST", "/sandboxes", {
     name: "box",
     start_command: "echo begun >> /root/begun",
@@ -101,7 +90,7 @@ test("without its mounts the start command does not begin, until a restart", asy
   const guestMounts = [{ tag: "nobody-serves-this", guestPath: "/root/m", readOnly: false }];
   await writeFile(path, JSON.stringify({ ...record, setUp: { bootId: "an earlier one", guestMounts } }));
 
-  const second = await start(folder);
+  const second = await startDaemon(folder);
   expect(await run(second, "cat /root/begun")).toBe("begun\n");
   const warnings = async () => (await second.call("GET", "/sandboxes/box")).json.warnings;
   const refusal = "the guest rebooted, and its mounts could not be restored: its start command was not begun";

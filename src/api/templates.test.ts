@@ -1,17 +1,9 @@
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-
-async function daemon(): Promise<TestDaemon> {
-  const state = await createTestState();
-  onTestFinished(async () => await state[Symbol.asyncDispose]());
-  const started = await startTestDaemon(state.folder);
-  onTestFinished(async () => await started[Symbol.asyncDispose]());
-  return started;
-}
+import { startDaemon } from "./testing/daemon-of-test.ts";
 
 test("a backend without templates has none, and says so to who wants one", async () => {
-  const api = await daemon();
+  const api = await startDaemon();
   expect((await api.call("GET", "/templates")).json).toEqual([]);
   expect((await api.call("POST", "/templates/prune")).json).toEqual({ removed: [] });
   expect(await api.call("POST", "/templates", {})).toMatchObject({
@@ -26,12 +18,12 @@ test.each([
   ["..%2Fx", 400, "invalid_argument"],
   ["ABCDEF", 400, "invalid_argument"],
 ])("a key that is none: %s", async (key, status, code) => {
-  const api = await daemon();
+  const api = await startDaemon();
   expect(await api.call("DELETE", `/templates/${key}`)).toMatchObject({ status, json: { code } });
 });
 
 test("what a template cannot be is refused with the field's name", async () => {
-  const api = await daemon();
+  const api = await startDaemon();
   const refused = await api.call("POST", "/templates", { mounts: [] });
   expect(refused).toMatchObject({ status: 400, json: { code: "invalid_argument" } });
   const backend = await api.call("POST", "/templates", { backend_type: "qemu" });

@@ -1,16 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-
-async function start(): Promise<TestDaemon> {
-  const state = await createTestState();
-  onTestFinished(async () => await state[Symbol.asyncDispose]());
-  const daemon = await startTestDaemon(state.folder);
-  onTestFinished(async () => await daemon[Symbol.asyncDispose]());
-  return daemon;
-}
+import { startDaemon } from "./testing/daemon-of-test.ts";
+import type { TestDaemon } from "./testing/test-daemon.ts";
 
 /** As soon as the daemon that has begun anew answers. */
 async function restartReason(api: TestDaemon): Promise<unknown> {
@@ -21,7 +14,7 @@ async function restartReason(api: TestDaemon): Promise<unknown> {
 }
 
 test("an error that nobody caught has the daemon begin anew, once; its sandboxes go on and say so", async () => {
-  const api = await start();
+  const api = await startDaemon();
   const { id } = (await api.call("POST", "/sandboxes", { name: "box" })).json;
   const command = { command: "sleep 4712 >/dev/null 2>&1 & echo $!" };
   const pid = (await api.call("POST", "/sandboxes/box/execute", command)).json.stdout.trim();
@@ -43,7 +36,7 @@ test("an error that nobody caught has the daemon begin anew, once; its sandboxes
 });
 
 test("a rejection that nobody handled is the same", async () => {
-  const api = await start();
+  const api = await startDaemon();
   process.kill(api.pid, "SIGURG");
   await expect.poll(async () => await restartReason(api)).toEqual(expect.stringContaining("a promise"));
   expect((await api.call("GET", "/sandboxes")).json).toEqual([]);

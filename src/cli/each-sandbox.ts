@@ -6,25 +6,30 @@ import { printable } from "./output/text.ts";
 /** How many sandboxes a verb works on at the same time. */
 const concurrency = 8;
 
+/** What became of a sandbox, if that is not the same for all. */
+export interface Outcome {
+  done: string;
+  document: object;
+}
+
 /**
  * Does `work` on every sandbox named, all of them also when one fails, and prints each result: `done` and the name for
- * people, the sandbox's document for programs. Throws what failed.
+ * people, the sandbox's document for programs, unless `work` answers something else. Throws what failed.
  */
 export async function forEachSandbox(
   invocation: Invocation,
   references: readonly string[],
   done: string,
-  work: (sandbox: Sandbox) => Promise<void>,
+  work: (sandbox: Sandbox) => Promise<Outcome | void>,
 ): Promise<void> {
   const heyvm = await invocation.connect();
   const failures: Failure[] = [];
   const one = async (reference: string): Promise<void> => {
     try {
       const sandbox = await heyvm.sandboxes.get(reference, { signal: invocation.signal });
-      await work(sandbox);
-      if (invocation.json)
-        invocation.printJson(done === "removed" ? { id: sandbox.id, removed: true } : sandbox);
-      else invocation.print(`${done} ${sandbox.name} ${invocation.style.dim(sandbox.id)}`);
+      const outcome = (await work(sandbox)) ?? { done, document: sandbox };
+      if (invocation.json) invocation.printJson(outcome.document);
+      else invocation.print(`${outcome.done} ${sandbox.name} ${invocation.style.dim(sandbox.id)}`);
     } catch (error) {
       failures.push({ reference, error: toHeyvmError(error) });
     }

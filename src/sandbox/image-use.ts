@@ -23,7 +23,7 @@ export class ImageUseUnknownError extends HeyvmError {
       "backend_unavailable",
       `no image can be removed while backend ${where}, which has sandboxes (${shown}), can't be asked which images their disks stand on: ${reason}`,
       {
-        hint: `${hint ?? "heyvm doctor"}; if ${name} is gone for good: heyvm rm ${sandboxes.map(shellQuoted).join(" ")}`,
+        hint: `${hint ?? "heyvm doctor"}; if ${name} is gone for good: heyvm rm --forget ${sandboxes.map(shellQuoted).join(" ")}`,
         details: { backend: name, uri, sandboxes },
       },
     );

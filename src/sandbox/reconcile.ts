@@ -77,7 +77,7 @@ async function settle(context: SandboxContext, sandbox: LiveSandbox): Promise<vo
   if (status === "provisioning" || removing) {
     context.log.info({ id, status }, "removing what an earlier daemon left unfinished");
     try {
-      await removeSandbox(context, sandbox, AbortSignal.timeout(removeTimeoutMs));
+      await removeSandbox(context, sandbox, { signal: AbortSignal.timeout(removeTimeoutMs) });
     } catch (error) {
       sandbox.unreachable = messageOf(error);
       context.log.error({ id, reason: sandbox.unreachable }, "could not be removed; tried again later");

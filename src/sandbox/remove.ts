@@ -1,7 +1,6 @@
 /** Removes a sandbox and everything of it. */
 import type { Backend } from "../backends/backend.ts";
-import { sandboxPaths } from "../config/paths.ts";
-import { HeyvmError, shellQuoted, toHeyvmError } from "../errors/index.ts";
+import { HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
@@ -17,38 +16,45 @@ export class SandboxRemovedError extends HeyvmError {
 
 /** Its machine and disk may be there still, and nobody can be asked to remove them. */
 export class RemovalPendingError extends HeyvmError {
-  constructor({ id, spec }: SandboxRecord, folder: string, cause: unknown) {
+  constructor({ id, spec }: SandboxRecord, cause: unknown) {
     const { message, hint } = toHeyvmError(cause);
     super(
       "backend_unavailable",
       `sandbox ${spec.name} cannot be removed yet, and heyvm goes on trying: ${message}`,
       {
         cause,
-        // The record goes without the daemon that knows it. Should the machine come to light again, it is nobody's, and removed.
-        hint:
-          `${hint ?? "heyvm doctor"}; if ${spec.backend} is gone for good, end the daemon and forget the sandbox: ` +
-          `kill ${process.pid} && rm -r ${shellQuoted(folder)}`,
-        details: { id, backend: spec.backend, uri: spec.uri, folder },
+        hint: `${hint ?? "heyvm doctor"}; if ${spec.backend} is gone for good: heyvm rm --forget ${id}`,
+        details: { id, backend: spec.backend, uri: spec.uri },
       },
     );
   }
 }
 
+export interface RemoveOptions {
+  signal: AbortSignal;
+  /**
+   * When its backend cannot be asked, the record goes all the same. Should its machine come to light again, that is nobody's, and
+   * is removed by the next daemon or prune.
+   */
+  forget?: boolean;
+}
+
 /**
  * Idempotent. A create that is under way is ended first. Once begun, a removal is finished: when it fails or nobody waits for
- * it any more, it is tried again later, if need be by the next daemon.
+ * it any more, it is tried again later, if need be by the next daemon. Answers whether it had to be forgotten.
  */
 export async function removeSandbox(
   context: SandboxContext,
   sandbox: LiveSandbox,
-  signal: AbortSignal,
-): Promise<void> {
+  { signal, forget = false }: RemoveOptions,
+): Promise<{ forgotten: boolean }> {
   const { id } = sandbox.record;
   sandbox.creating?.abort(new SandboxRemovedError(sandbox.record));
-  await sandbox.lock.run(
+  return await sandbox.lock.run(
     "removing the sandbox",
     async () => {
-      if (context.registry.find(id) !== sandbox) return;
+      let forgotten = false;
+      if (context.registry.find(id) !== sandbox) return { forgotten };
       context.deadlines.disarm(id);
       // A list that is looking at it now would connect again, to a machine that nobody sees the end of.
       const reason = new SandboxRemovedError(sandbox.record);
@@ -57,15 +63,19 @@ export async function removeSandbox(
       // Where that cannot be written it is removed all the same: a full disk is a reason to remove it.
       if (!sandbox.damaged) await note(context, sandbox, { removing: true });
       try {
-        await destroyMachine(context, sandbox, signal);
+        await destroyMachine(context, sandbox, signal).catch((error: unknown) => {
+          if (!forget || !isAway(error)) throw error;
+          forgotten = true;
+        });
         await context.records.remove(id);
       } catch (error) {
         context.deadlines.armRetry(id);
-        const isAway = error instanceof HeyvmError && error.code === "backend_unavailable";
-        throw isAway ? pending(context, sandbox, error) : error;
+        const isTold = error instanceof RemovalPendingError || !isAway(error);
+        throw isTold ? error : new RemovalPendingError(sandbox.record, error);
       }
       context.registry.delete(id);
-      context.log.info({ id }, "sandbox removed");
+      context.log.info({ id, forgotten }, "sandbox removed");
+      return { forgotten };
     },
     signal,
   );
@@ -77,8 +87,8 @@ export function refuseRemoved(context: SandboxContext, sandbox: LiveSandbox): vo
   if (record.removing || context.registry.find(record.id) !== sandbox) throw new SandboxRemovedError(record);
 }
 
-function pending(context: SandboxContext, { record }: LiveSandbox, cause: unknown): RemovalPendingError {
-  return new RemovalPendingError(record, sandboxPaths(context.state, record.id).folder, cause);
+function isAway(error: unknown): boolean {
+  return error instanceof HeyvmError && error.code === "backend_unavailable";
 }
 
 /** Nobody knows which backend a sandbox with a damaged record had, so all are asked. */
@@ -94,7 +104,7 @@ async function destroyMachine(
       backend = await backendOf(context, sandbox);
     } catch (error) {
       // Whatever is wrong with it, the caller has named no backend.
-      throw pending(context, sandbox, error);
+      throw new RemovalPendingError(sandbox.record, error);
     }
     await backend.destroy(id, signal);
     return;

@@ -110,7 +110,7 @@ async function expire(context: SandboxContext, id: string): Promise<void> {
   const { removing } = sandbox.record;
   context.log.info({ id }, removing ? "its removal is tried again" : "time is up");
   try {
-    await removeSandbox(context, sandbox, AbortSignal.timeout(expiryTimeoutMs));
+    await removeSandbox(context, sandbox, { signal: AbortSignal.timeout(expiryTimeoutMs) });
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "could not be removed; tried again later");
     // Also when its lock could not be had.

@@ -1,5 +1,5 @@
 /** One sandbox, as a program holds it. */
-import type { LogEntry as LogDocument, Logs, Sandbox as SandboxDocument } from "../api/schema.ts";
+import type { LogEntry as LogDocument, Logs, Removed, Sandbox as SandboxDocument } from "../api/schema.ts";
 import { HeyvmError } from "../errors/index.ts";
 import {
   type CommandResult,
@@ -46,8 +46,11 @@ export interface Sandbox {
   resume(options?: CallOptions): Promise<void>;
   /** Cuts it at once; the disk stays. */
   kill(options?: CallOptions): Promise<void>;
-  /** Removes it with everything that belongs to it. */
-  remove(options?: CallOptions): Promise<void>;
+  /**
+   * Removes it with everything that belongs to it. With `forget`, it also goes while its backend cannot be asked, which may
+   * then still have its machine: the answer's `forgotten` tells.
+   */
+  remove(options?: CallOptions & { forget?: boolean | undefined }): Promise<{ forgotten: boolean }>;
 
   /** The newest `limit` lines of its log: start command, setup hooks, console. */
   logs(options?: CallOptions & { limit?: number }): Promise<LogEntry[]>;
@@ -107,8 +110,10 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
     const request = { query: { settled: true }, timeoutMs: undoTimeoutMs };
     await transport.json("GET", base, request).catch((_goneOrUnreachable: unknown) => undefined);
   };
-  const remove = async (options: CallOptions = {}): Promise<void> => {
-    await transport.json("DELETE", base, { timeoutMs: stopTimeoutMs, ...options });
+  const remove: Sandbox["remove"] = async ({ forget, ...options } = {}) => {
+    const request = { timeoutMs: stopTimeoutMs, ...options, query: { forget } };
+    const { forgotten = false } = await transport.json<Removed>("DELETE", base, request);
+    return { forgotten };
   };
 
   return {
@@ -137,7 +142,7 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
     },
     followLogs: (options) => followLogs(transport.endpoint, id, options),
     toJSON: () => document,
-    [Symbol.asyncDispose]: () => remove().catch(ignoreAbsent),
+    [Symbol.asyncDispose]: () => remove().then(() => undefined, ignoreAbsent),
   };
 }
 

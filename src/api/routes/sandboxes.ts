@@ -37,6 +37,10 @@ const listQuery = z.strictObject({
   /** `key` or `key=value`. */
   label: z.string().optional(),
 });
+const removeQuery = z.strictObject({
+  /** Its record goes also when its backend cannot be asked to remove its machine. */
+  forget: flag.optional(),
+});
 const oneQuery = z.strictObject({
   /** Answers when no life cycle call, such as a start or its undo, is under way. */
   settled: flag.optional(),
@@ -137,14 +141,17 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       method: "delete",
       path: "/sandboxes/{id}",
       tag,
-      summary: "Remove it with everything that belongs to it",
+      summary:
+        "Remove it with everything that belongs to it; with forget=true, its record also while its backend is away",
       params: sandboxParams,
+      query: removeQuery,
       answer: removedSchema,
     },
     async (c) => {
+      const { forget = false } = readQuery(c, removeQuery);
       const sandbox = registry.resolve(c.req.param("id") ?? "");
-      await removeSandbox(context, sandbox, c.get("signal"));
-      const removed: Removed = { id: sandbox.record.id, removed: true };
+      const { forgotten } = await removeSandbox(context, sandbox, { signal: c.get("signal"), forget });
+      const removed: Removed = { id: sandbox.record.id, removed: true, ...(forgotten && { forgotten }) };
       return c.json(removed);
     },
   );

@@ -146,7 +146,14 @@ export const logEntrySchema = z
 export const logsSchema = z.object({ logs: z.array(logEntrySchema), total: z.number() }).openapi("Logs");
 
 /** `DELETE /sandboxes/:id`. */
-export const removedSchema = z.object({ id: z.string(), removed: z.literal(true) }).openapi("Removed");
+export const removedSchema = z
+  .object({
+    id: z.string(),
+    removed: z.literal(true),
+    /** Its backend could not be asked, and may still have its machine. */
+    forgotten: z.literal(true).optional(),
+  })
+  .openapi("Removed");
 
 export type SandboxTypeName = z.infer<typeof sandboxTypeSchema>;
 export type SandboxStatus = z.infer<typeof sandboxStatusSchema>;

@@ -9,11 +9,21 @@ export function define(command: Command): void {
   command
     .argument("<id...>", "sandboxes")
     .addOption(new Option("-y, --yes", "don't ask; needed where there is no terminal"))
-    .action(async (ids: string[], flags: { yes?: boolean }) => {
+    .addOption(
+      new Option(
+        "--forget",
+        "while its backend is away, forget it: whatever that still has of it stays there for now",
+      ),
+    )
+    .action(async (ids: string[], flags: { yes?: boolean; forget?: boolean }) => {
       const invocation = createInvocation(command);
       if (flags.yes !== true && !(await confirm(invocation, question(ids)))) return;
       const { signal } = invocation;
-      await forEachSandbox(invocation, ids, "removed", (sandbox) => sandbox.remove({ signal }));
+      await forEachSandbox(invocation, ids, "removed", async (sandbox) => {
+        const { forgotten } = await sandbox.remove({ signal, forget: flags.forget });
+        if (!forgotten) return { done: "removed", document: { id: sandbox.id, removed: true } };
+        return { done: "forgot", document: { id: sandbox.id, removed: true, forgotten } };
+      });
     });
 }
 
