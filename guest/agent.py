@@ -725,6 +725,7 @@ class Agent:
         self.sinks = Sinks(self.loop)
         self.leaving = False
         self.terminated = False
+        self.farewell = None
         self.account = None
         self.start_id = os.urandom(8).hex()
         # Read once: a clone's first answer waits for each file.
@@ -749,7 +750,7 @@ class Agent:
             self.loop.call(self.starved.popleft())
             if not link.has_room():
                 link.flush()
-        if self.leaving and not any(not command.detached for command in self.commands.values()):
+        if self.leaving and self.farewell is None and all(command.detached for command in self.commands.values()):
             self.loop.running = False
 
     def asked_to_leave(self, *_):
@@ -760,6 +761,9 @@ class Agent:
         self.reap()
         if self.terminated and not self.leaving:
             self.leave()
+            unit = own_unit()
+            if unit is not None and is_shutting_down():
+                self.farewell = Farewell(self, unit)
 
     def leave(self):
         self.leaving = True
@@ -1595,6 +1599,7 @@ class Exec(Stream):
             for fd in set(theirs):
                 os.close(fd)
         self.agent.children[self.pid] = self
+        self.agent.forget_ended()  # one that ended may have had this process id
         self.agent.commands[self.pid] = self
         if self.mark is not None:
             self.agent.journal.add(self.mark, self.journal_entry() if self.detached else b"")
@@ -1907,8 +1912,8 @@ class Survivor:
 def find_survivor(mark, content):
     try:
         survivor = Survivor(mark, json.loads((content or b"").decode()))
-    except (ValueError, KeyError, TypeError):
-        return None  # cut off
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None  # cut off, or none of ours
     return survivor if survivor.is_running() else None
 
 
@@ -1918,12 +1923,13 @@ class Remains:
     def __init__(self, agent, marks):
         self.agent = agent
         self.marks = marks
+        self.sessions = set()
 
     def processes(self):
-        """Those that are marked, and who shares a session with one of them: it began in the same command."""
+        """Those that are marked, and who shares a session with one of them, dead or alive: it began in the same command."""
         marked = processes_with(self.marks)
-        sessions = {session_of(pid) for pid in marked} - {None, os.getsid(0)}
-        return [pid for pid in process_ids() if session_of(pid) in sessions] if sessions else []
+        self.sessions |= {session_of(pid) for pid in marked} - {None, os.getsid(0)}
+        return [pid for pid in process_ids() if session_of(pid) in self.sessions] if self.sessions else []
 
     def stop(self):
         found = self.processes()
@@ -1941,6 +1947,65 @@ class Remains:
                 signal_process(pid, signal.SIGKILL)
         for mark in self.marks:
             self.agent.journal.remove(mark)
+
+
+class Farewell:
+    """Ends, at a shutdown, all that runs in the agent's unit, and lets the agent stay until it has ended.
+
+    The unit has KillMode=process, so that systemd itself would do that only when the mounts are gone: what a command
+    writes at its end would come to lie below them.
+    """
+
+    SECONDS = 40  # systemd kills the agent after 90, in some distributions after 45
+
+    def __init__(self, agent, unit):
+        self.agent = agent
+        self.unit = unit
+        self.deadline = time.monotonic() + self.SECONDS
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            self.signal(number)
+        self.look()
+
+    def others(self):
+        found = []
+        for folder, _folders, _files in os.walk(self.unit):
+            found += read_text(os.path.join(folder, "cgroup.procs"), -1).split()
+        return [int(pid) for pid in found if int(pid) != os.getpid()]
+
+    def signal(self, number):
+        for pid in self.others():
+            signal_process(pid, number)
+
+    def look(self):
+        if not self.others():
+            self.agent.farewell = None
+        elif time.monotonic() < self.deadline:
+            self.agent.loop.after(0.1, self.look)
+        else:
+            self.signal(signal.SIGKILL)
+            self.agent.farewell = None
+
+
+def own_unit():
+    """The folder of the control group that systemd has put the agent's unit into, or None."""
+    for line in read_text("/proc/self/cgroup").splitlines():
+        _number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        # With the first version of control groups, systemd has a tree of its own.
+        if path.endswith("/heyvm-agent.service") and controllers in ("", "name=systemd"):
+            for tree in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
+                if os.path.isdir(tree + path):
+                    return tree + path
+    return None
+
+
+def is_shutting_down():
+    import subprocess  # costs milliseconds, and only this needs it
+
+    try:
+        asked = subprocess.run(["systemctl", "is-system-running"], stdout=subprocess.PIPE, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return asked.stdout.strip() == b"stopping"
 
 
 class ListCommands(Stream):
@@ -2885,8 +2950,8 @@ def mount_options(release):
     Before 6.4 cache=mmap is cache=none with such maps: read(2), write(2), sizes and names go to the host all the same
     (v9fs_mmap_file_operations_dotl in fs/9p/vfs_file.c of 6.1). Since then it is read-ahead and write-back
     (Documentation/filesystems/9p.rst): on 6.8, 6.12, 6.16 and 7.2 the guest does not see the host's edits, and its
-    writes come late. With directio neither is so, but v9fs_file_open takes O_APPEND from what is opened to be written
-    only, and the guest writes over what the host has appended. So only kernels where all of that was tried have it.
+    writes come late. With directio neither is so, but v9fs_file_open of 6.8, 6.12 and 7.2 takes O_APPEND from what is
+    opened to be written only, and the guest writes over what the host has appended (6.16.12 was not seen to).
     """
     options = b"trans=virtio,version=9p2000.L,msize=262144"
     return options + CACHE_MMAP if ".".join(release.split(".")[:2]) in ("5.10", "5.15", "6.1") else options

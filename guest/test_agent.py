@@ -231,7 +231,9 @@ class Successor(unittest.TestCase):
         import tempfile
 
         own = {"pid": os.getpid(), "ticks": 1, "argv": ["sh"], "started_at": 1.5}
-        contents = [b"", b'{"pid": 1, "ti', b"[]", b"\xff", b'{"pid": "x"}', agent.to_json(own)]
+        deep = b"[" * 60000
+        endless = b'{"pid": Infinity, "ticks": 1, "argv": [], "started_at": 1}'
+        contents = [b"", b'{"pid": 1, "ti', b"[]", b"\xff", b'{"pid": "x"}', deep, endless, agent.to_json(own)]
         with tempfile.TemporaryDirectory() as folder:
             journal = agent.Journal(folder)
             for number, content in enumerate(contents):
@@ -248,6 +250,50 @@ class Successor(unittest.TestCase):
             agent.Agent(folder).take_over()
             agent.Journal(folder).add("mark", b"")
             agent.Journal(folder).remove("mark")
+
+
+class Shutdown(unittest.TestCase):
+    def farewell(self, script, seconds=40):
+        """Of a unit with one command; answers its exit status and what it printed at its end."""
+        import subprocess
+        import tempfile
+        from unittest import mock
+
+        command = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+        command.stdout.read(3)  # up: its trap is set
+        with tempfile.TemporaryDirectory() as unit:
+            group = os.path.join(unit, "below")
+            os.mkdir(group)
+            with open(os.path.join(unit, "cgroup.procs"), "w") as file:
+                file.write("%d\n" % os.getpid())
+
+            def emptied():
+                with open(os.path.join(group, "cgroup.procs"), "w") as file:
+                    file.write("" if command.poll() is not None else "%d\n" % command.pid)
+
+            emptied()
+            leaving = agent.Agent()
+            leaving.leaving = True
+            leaving.loop.after_turn = lambda: (emptied(), leaving.end_of_turn())
+            with mock.patch.object(agent.Farewell, "SECONDS", seconds):
+                leaving.farewell = agent.Farewell(leaving, unit)
+            if leaving.farewell is not None:
+                leaving.loop.run()
+            self.assertIsNone(leaving.farewell)
+        said = command.stdout.read()
+        command.stdout.close()
+        return command.wait(), said
+
+    def test_commands_end_before_the_agent_does_and_may_do_something_at_their_end(self):
+        script = "trap 'sleep 0.3; echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+        self.assertEqual(self.farewell(script), (7, b"bye\n"))
+
+    def test_one_that_does_not_want_to_end_is_killed(self):
+        script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+        self.assertEqual(self.farewell(script, seconds=0.5), (-9, b""))
+
+    def test_an_agent_that_is_no_unit_of_systemd_leaves_all_alone(self):
+        self.assertIsNone(agent.own_unit())
 
 
 class Mounts(unittest.TestCase):

@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { bootFailureIn, type BootSigns, GuestBootError, watchBoot } from "./boot-watch.ts";
 
@@ -93,39 +93,60 @@ test("a panic is seen, and what an earlier boot printed is not taken for it", as
     .toMatchObject({ why: expect.stringContaining("deadlocked") });
 });
 
-test("a kernel that saw no timer tick is reset, when it has said all, and given up at the third time", async () => {
+/** A guest with a reset button, under a clock that the test moves. */
+function resettable(output: string) {
   vi.useFakeTimers();
   onTestFinished(() => void vi.useRealTimers());
   const { signs, print, reset } = guest();
-  let resets = 0;
-  const signal = watch({
-    ...signs,
-    reset: async () => {
-      resets += 1;
-      reset();
-      await Promise.resolve();
-    },
-  });
-  const words = "Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug";
-  const printing = async (text: string): Promise<void> => {
-    print(text);
-    await vi.advanceTimersByTimeAsync(5000);
+  print(output);
+  const pressed = { times: 0 };
+  const press = async (): Promise<void> => {
+    pressed.times += 1;
+    reset();
+    await Promise.resolve();
   };
-  for (const count of [1, 2]) {
-    await printing(`[    0.036000] ${words}\r\n`);
-    expect(resets).toBe(count - 1);
-    await printing(`[    0.036000] ---[ end ${words} ]---\r\n`);
-    expect(resets).toBe(count);
-    await printing("Linux version 6.1\r\n");
-  }
-  expect({ resets, aborted: signal.aborted }).toEqual({ resets: 2, aborted: false });
-  // Those were not the guest's own.
-  reset();
-  reset();
-  expect(signal.aborted).toBe(false);
-  await printing(`[    0.036000] ${words}\r\n`);
-  expect(signal.reason).toMatchObject({ why: expect.stringContaining("timer doesn't work") });
-  expect(resets).toBe(2);
+  const signal = watch({ ...signs, reset: press }, output === "");
+  const printing = async (text: string, ms = 5000): Promise<void> => {
+    print(text);
+    await vi.advanceTimersByTimeAsync(ms);
+  };
+  return { signal, printing, reset, pressed };
+}
+
+describe("a kernel that saw no timer tick", () => {
+  const words = "Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug";
+  // As long as the mark by which earlier output is found again, and the same in each boot.
+  const trace = "[    0.036000]  ? _raw_spin_unlock_irqrestore+0x19/0x40\r\n".repeat(20);
+
+  test.each([
+    ["of the first boot", ""],
+    ["of a later one, on a console whose beginning is out of sight", "x".repeat(96 * 1024)],
+  ])("is reset when it has said all, and given up at the third time: %s", async (_which, earlier) => {
+    const { signal, printing, reset, pressed } = resettable(earlier);
+    await printing("");
+    for (const times of [1, 2]) {
+      await printing(`[    0.036000] ${words}\r\n`, 2000);
+      expect(pressed.times).toBe(times - 1);
+      await printing(`${trace}[    0.036000] ---[ end ${words} ]---\r\n`);
+      expect(pressed.times).toBe(times);
+    }
+    expect(signal.aborted).toBe(false);
+    // Those were not the guest's own.
+    reset();
+    reset();
+    expect(signal.aborted).toBe(false);
+    await printing(`[    0.036000] ${words}\r\n${trace}[    0.036000] ---[ end ${words} ]---\r\n`);
+    expect(signal.reason).toMatchObject({ why: expect.stringContaining("timer doesn't work") });
+    expect(pressed.times).toBe(2);
+  });
+
+  test("is reset after a while when its message has no end, and what comes of that late is no other panic", async () => {
+    const { signal, printing, pressed } = resettable("");
+    await printing(`[    0.036000] ${words}\r\n`, 10_000);
+    expect(pressed.times).toBe(1);
+    await printing(`[    0.036000] ---[ end ${words} ]---\r\nLinux version 6.1\r\n`, 20_000);
+    expect({ times: pressed.times, aborted: signal.aborted }).toEqual({ times: 1, aborted: false });
+  });
 });
 
 test("one whose machine has no reset button is given up at once, and so is one that cannot be reset", async () => {

@@ -35,6 +35,8 @@ const readTimeoutMs = 10_000;
 const consoleBytes = 65_536;
 /** The end of what earlier boots printed, by which it is found again. */
 const markBytes = 512;
+/** The guest may print the same over and over, so that looking for it takes long. */
+const mostMarks = 1000;
 /** Some images reset once in their first boot. */
 const mostResets = 3;
 /** A host that is too busy three times in a row is too busy for this guest. */
@@ -45,6 +47,8 @@ const mostTriesAgain = 2;
  */
 const timerPanic = "IO-APIC + timer doesn't work";
 const timerPanicEnd = `---[ end Kernel panic - not syncing: ${timerPanic}`;
+/** An old kernel prints no end. */
+const mostLooksAtPanic = 3;
 
 /** Begins to watch; call it when the machine has just started. `isFirstBoot`: nothing was printed before. */
 export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoot: boolean): BootWatch {
@@ -55,6 +59,7 @@ export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoo
   };
   let resets = 0;
   let triesAgain = 0;
+  let looksAtPanic = 0;
   const unwatch = onReset(() => {
     resets += 1;
     if (resets - triesAgain >= mostResets) fail(`resets over and over: ${resets} times so far`);
@@ -71,12 +76,16 @@ export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoo
       const output = newOutput(now, before);
       const why = bootFailureIn(output);
       if (why === undefined) return;
-      if (reset === undefined || triesAgain === mostTriesAgain || !why.includes(timerPanic)) fail(why);
-      else if (output.includes(timerPanicEnd)) {
-        triesAgain += 1;
-        before = now;
-        await reset(signal).catch(() => fail(why));
+      if (reset === undefined || triesAgain === mostTriesAgain || !why.includes(timerPanic)) {
+        fail(why);
+        return;
       }
+      looksAtPanic += 1;
+      if (looksAtPanic < mostLooksAtPanic && !output.includes(timerPanicEnd)) return;
+      looksAtPanic = 0;
+      triesAgain += 1;
+      before = now;
+      await reset(signal).catch(() => fail(why));
     } catch {
       // A console that cannot be read says nothing, and the guest may well come up.
     } finally {
@@ -97,7 +106,8 @@ export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoo
 
 /** Why a guest whose console ends so will never answer, to follow "the guest"; `undefined` while it may. */
 export function bootFailureIn(console: string): string | undefined {
-  const panic = /Kernel panic - not syncing: ([^\r\n]*)/.exec(console);
+  // The end of its message repeats the words, and may be what is left of a panic that was looked at.
+  const panic = /(?<!\[ end )Kernel panic - not syncing: ([^\r\n]*)/.exec(console);
   if (panic !== null) return `stopped: its kernel panicked (${printable(panic[1] ?? "")})`;
   if (console.includes("Failed to boot both default and fallback entries")) {
     const reason = /error: ([^\r\n]*)/.exec(console)?.[1] ?? "no reason given";
@@ -117,10 +127,17 @@ export function bootFailureIn(console: string): string | undefined {
 /** What was printed since `before` was read. */
 function newOutput(now: Buffer, before: Buffer): string {
   if (now.subarray(0, before.length).equals(before)) return now.toString("latin1", before.length);
-  // Its beginning has moved out of sight.
+  // Its beginning has moved out of sight. A boot may print the same as the one before it, so all that is left has to fit.
   const mark = before.subarray(-markBytes);
-  const at = mark.length === 0 ? -1 : now.lastIndexOf(mark);
-  return now.toString("latin1", at < 0 ? 0 : at + mark.length);
+  let at = mark.length === 0 ? -1 : now.lastIndexOf(mark);
+  for (let tries = 0; at >= 0 && tries < mostMarks; tries += 1) {
+    const end = at + mark.length;
+    if (end <= before.length && before.subarray(-end).equals(now.subarray(0, end))) {
+      return now.toString("latin1", end);
+    }
+    at = at === 0 ? -1 : now.lastIndexOf(mark, at - 1);
+  }
+  return now.toString("latin1");
 }
 
 /** The guest decides what is in it. */

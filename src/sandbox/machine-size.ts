@@ -81,7 +81,7 @@ function checkBoots(memoryBytes: number, image: string | undefined): void {
   throw new InvalidArgumentError(
     "memory",
     `memory is ${formatSize(memoryBytes)}: ${image} does not boot with less than ${formatSize(minimum)}`,
-    { hint: "heyvm create --memory 1G, or leave it out", details: { minimum } },
+    { hint: "--memory 1G, or more in the setting memory", details: { minimum } },
   );
 }
 

@@ -53,7 +53,7 @@ export function machineSession(
     const sandbox = context.registry.find(id);
     const answersSoon = sandbox?.record.status === "running" && sandbox.reboots === 0;
     using end = machineEnd(machine, id);
-    using boot = answersSoon ? undefined : watchMachineBoot(machine, sandbox?.record);
+    using boot = answersSoon ? undefined : watchMachineBoot(machine, sandbox);
     const neverAnswers = boot === undefined ? end.signal : AbortSignal.any([end.signal, boot.signal]);
     const ended = AbortSignal.any([signal, context.shutdown, neverAnswers]);
     try {
@@ -61,7 +61,10 @@ export function machineSession(
         signal: ended,
         timeoutMs: answersSoon ? runningTimeoutMs : context.settings.boot_timeout_seconds * 1000,
       });
+      // From here on it may reset, and print what it likes.
+      boot?.[Symbol.dispose]();
       if (sandbox === undefined) return agent;
+      sandbox.hasAnswered = true;
       try {
         await onConnected(context, sandbox, agent, ended);
       } catch (error) {
@@ -77,9 +80,11 @@ export function machineSession(
   });
 }
 
-function watchMachineBoot(backend: Backend, record: SandboxRecord | undefined): BootWatch | undefined {
-  if (record === undefined) return undefined;
-  const { id, status } = record;
+function watchMachineBoot(backend: Backend, sandbox: LiveSandbox | undefined): BootWatch | undefined {
+  if (sandbox === undefined) return undefined;
+  const { id, status } = sandbox.record;
+  // One that is in service and boots by itself is watched anew after each reset: that would have no end.
+  const isBegun = status === "provisioning" || sandbox.starting;
   return watchBoot(
     {
       readConsole: async (maxBytes, signal) => await backend.readConsole(id, maxBytes, signal),
@@ -87,9 +92,9 @@ function watchMachineBoot(backend: Backend, record: SandboxRecord | undefined): 
         backend.watch((told) => {
           if (told.id === id && told.rebooted === true) listener();
         }),
-      reset: isResettable(backend) ? async (signal) => await backend.reset(id, signal) : undefined,
+      reset: isBegun && isResettable(backend) ? async (signal) => await backend.reset(id, signal) : undefined,
     },
-    status === "provisioning",
+    status === "provisioning" && !sandbox.hasAnswered,
   );
 }
 

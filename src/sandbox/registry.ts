@@ -22,6 +22,8 @@ export interface LiveSandbox {
   warm: boolean;
   /** A start is under way: its record says `stopped` until its guest is set up. */
   starting: boolean;
+  /** Its guest's agent has answered this daemon: a console has more than its first boot by then. */
+  hasAnswered: boolean;
   /** How many reboots of its guest are followed: it may take as long as a boot to answer. */
   reboots: number;
   /** Ends a create that is under way, which then undoes itself. */
@@ -134,6 +136,7 @@ export function createSandboxRegistry(): SandboxRegistry {
         damaged,
         warm,
         starting: false,
+        hasAnswered: false,
         reboots: 0,
         creating: undefined,
         ports: undefined,

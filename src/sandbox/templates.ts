@@ -62,12 +62,10 @@ export async function buildTemplate(
   const name = request.backend ?? settings.backend_type;
   const backend = await backends.getAvailable(name, request.uri, progress.signal);
   const keeper = asTemplateKeeper(backend, await backends.all());
-  const { cpus, memoryBytes, warnings } = resolveSize(request, {
-    cpus: settings.cpus,
-    memoryBytes: settings.memory,
-  });
-  for (const warning of warnings) progress.onWarning(warning);
   const reference = request.image ?? settings.image;
+  const defaults = { cpus: settings.cpus, memoryBytes: settings.memory };
+  const { cpus, memoryBytes, warnings } = resolveSize(request, defaults, reference);
+  for (const warning of warnings) progress.onWarning(warning);
   const whole = { ...progress, signal: AbortSignal.any([progress.signal, context.shutdown]) };
   using _hold = context.pool.hold();
   using held = await inStep(

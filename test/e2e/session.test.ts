@@ -112,7 +112,12 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
     const mounts = [...(await makeMountedFolders({ host })), ...many];
     const inside = ["--needs-network", "--working-directory", "/srv/app", "--env", "COLOUR=blue"];
     const hooks = ["--setup-hook", "echo $COLOUR > hooked"];
-    const command = ["--start-command", "echo started; exec sleep 9999"];
+    // What it writes at its end has to reach the host: the mounts go after it.
+    const goodbye = `trap 'echo bye >> /workspace/project/bye; exit' TERM`;
+    const command = [
+      "--start-command",
+      `cd /; ${goodbye}; echo started; while :; do sleep 9999 & wait; done`,
+    ];
     const rest = ["--disk", "5G", ...inside, ...hooks, ...command, ...mounts];
     made = await host.heyvm(...create("--type", "node", "--name", "web", ...rest));
   });
@@ -140,22 +145,23 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
   mountSuite(node);
 
   test("keeps its start command when its agent is killed, and what that agent was to answer ends", async () => {
-    const server = () => inGuest(node(), "pgrep -fx 'sleep 9999'");
+    const server = () => inGuest(node(), "pgrep -fx 'sleep 9999'; cat /var/log/heyvm-start.log");
     const before = await server();
-    expect(before).toMatch(/^\d+\n$/);
+    expect(before).toMatch(/^\d+\nstarted\n/);
     const script = "trap '' HUP PIPE TERM; kill -KILL $(pgrep -f 'heyvm/[a]gent.py'); sleep 8888; sleep 8888";
     const killed = await host.heyvm("exec", "--no-stdin", "web", "--", "sh", "-c", script);
     expect(killed.code).not.toBe(0);
     await soonInGuest(node(), "! pgrep -fx 'sleep 8888'");
     expect(await server()).toBe(before);
-    expect(await inGuest(node(), "cat /var/log/heyvm-start.log")).toBe("started\n");
   });
 
   lifecycleSuite(node);
 
   test("has booted from its own disk after it was stopped, with its mounts and its start command", async () => {
     expect(await startMode("web")).toBe("booted");
-    expect(await inGuest(node(), "cat /mnt/data/data /mnt/odd1/below/file; pgrep -cf 'sleep [9]999'")).toBe(
+    const { stdout } = await host.run(["cat", join(host.paths.home, "project", "bye")]);
+    expect(stdout).toMatch(/^(bye\n)+$/);
+    expect(await inGuest(node(), "cat /mnt/data/data /mnt/odd1/below/file; pgrep -cfx 'sleep 9999'")).toBe(
       "kept\nodd\n1\n",
     );
   });

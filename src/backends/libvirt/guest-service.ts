@@ -55,7 +55,7 @@ Environment=HOME=/root LANG=C.UTF-8
 Restart=always
 RestartSec=1
 # The start command, and what a command that ended has left running, outlive the agent's end and its restart, as
-# supervise-daemon lets them. The next agent ends the rest; at a shutdown, systemd ends all that is left.
+# supervise-daemon lets them. The next agent ends the rest; at a shutdown, the agent ends all before it leaves.
 KillMode=process
 # Before the rest of the boot, and answering while the guest is busy. Commands are as nice as ever.
 Nice=-10
