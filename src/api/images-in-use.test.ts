@@ -96,3 +96,24 @@ test("no image goes while a backend that has sandboxes cannot be asked what stan
   await writeFile(away, "");
   expect(await remove()).toMatchObject({ status: 200 });
 });
+
+test("one whose record is damaged is not given up, nor is an image, while a backend is away that may have it", async () => {
+  const folder = await testFolder();
+  const first = await startDaemon(folder);
+  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
+  await first.kill("SIGKILL");
+  await writeFile(join(folder, "sandboxes", id, "record.json"), "{");
+  const away = join(folder, `machines${awaySuffix}`);
+  await writeFile(away, "");
+  const second = await startDaemon(folder);
+  const refused = { status: 503, json: { code: "backend_unavailable" } };
+  expect(await second.call("DELETE", "/images/another")).toMatchObject(refused);
+  expect(await second.call("DELETE", `/sandboxes/${id}`)).toMatchObject({
+    ...refused,
+    json: { hint: `bring it back; if libvirt is gone for good: heyvm rm --forget ${id}` },
+  });
+  await rm(away);
+  expect((await second.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
+  expect(existsSync(join(folder, "machines", id))).toBe(false);
+  expect(await second.call("DELETE", "/images/another")).toMatchObject({ status: 200 });
+});

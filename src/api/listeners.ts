@@ -115,7 +115,8 @@ export async function closeListener(
   sockets.close();
   const closed = new Promise((resolve) => server.close(resolve));
   server.closeIdleConnections();
-  const quietTimer = setInterval(() => connections.cutQuiet(), quietLookMs);
+  // What the kernel has received by now is read first: a request that was on its way is no quiet client.
+  const quietTimer = setInterval(() => setImmediate(() => connections.cutQuiet()), quietLookMs);
   const timer = setTimeout(() => {
     sockets.terminate();
     server.closeAllConnections();

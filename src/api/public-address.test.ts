@@ -71,7 +71,7 @@ describe("TLS files", () => {
     await chmod(key, 0o644);
     expect(await find(flags)).toMatchObject({
       tls: { key: await readFile(key) },
-      warning: expect.stringMatching(/may read.*open\.key \(mode 0644\): chmod 600 /),
+      warning: expect.stringMatching(/^mode 0644 lets every user read .*open\.key, .*: chmod 600 /),
     });
   });
 

@@ -76,5 +76,5 @@ export async function tlsKeyWarning({ values }: LoadedSettings): Promise<string 
   const { mode } = await stat(path);
   if ((mode & othersMayRead) === 0) return undefined;
   const bits = (mode & 0o7777).toString(8).padStart(4, "0");
-  return `every user of this host may read the TLS key ${path} (mode ${bits}): chmod 600 ${shellQuoted(path)}`;
+  return `mode ${bits} lets every user read the TLS key ${path}, unless its folder is closed: chmod 600 ${shellQuoted(path)}`;
 }

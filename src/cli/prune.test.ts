@@ -11,4 +11,6 @@ test("prune prints what went, and warns of what may be somebody else's", async (
     stdout: "removed machine sb-0000000b\n",
     stderr: "warning: kept sb-0000000a.qcow2\n",
   });
+  const { stdout } = await runCli(["prune", "--format", "json"], daemon);
+  expect(JSON.parse(stdout)).toEqual(prune);
 });

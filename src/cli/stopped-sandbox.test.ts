@@ -34,14 +34,14 @@ const ends = {
     method: "POST",
     path: "/stop",
     body: { grace_seconds: 0 },
-    told: /sandbox (web was|sb-\w+ is) stopped/,
+    told: /sandbox web (was|is) stopped/,
   },
-  kill: { method: "POST", path: "/kill", body: undefined, told: /sandbox (web was|sb-\w+ is) stopped/ },
+  kill: { method: "POST", path: "/kill", body: undefined, told: /sandbox web (was|is) stopped/ },
   restart: {
     method: "POST",
     path: "/restart",
     body: { grace_seconds: 0 },
-    told: "sandbox web was restarted",
+    told: /sandbox (web )?was restarted/,
   },
   rm: {
     method: "DELETE",
@@ -80,8 +80,10 @@ test.each([
   ["exec", "rm"],
   ["download", "stop"],
   ["download", "kill"],
+  ["download", "restart"],
   ["download", "rm"],
   ["upload", "stop"],
+  ["upload", "restart"],
   ["upload", "rm"],
 ] as const)("%s is told that its sandbox was ended by %s", { timeout: 120_000 }, async (use, end) => {
   const options = { socketPath: daemon.socketPath, env: { MVM_DATA_DIR: state.folder } };

@@ -41,6 +41,7 @@ export async function askImageUse(
   const inUse = new Set<string>();
   let unknown: ImageUseUnknownError | undefined;
   const sandboxes = new Map<Backend, string[]>();
+  const damaged = registry.all().flatMap((sandbox) => (sandbox.damaged ? [sandbox.record.id] : []));
   // Their records tell, also of those whose backend cannot be asked now.
   for (const { record } of registry.all()) {
     const { image, backend: name, uri, name: sandbox } = record.spec;
@@ -57,10 +58,11 @@ export async function askImageUse(
   for (const { backend, uri } of backends.opened()) {
     if (!backend.usesImages) continue;
     const { available, reason = "no reason given", hint } = await backend.availability(signal);
-    const those = sandboxes.get(backend);
+    // Of one whose record is damaged nobody knows where it is.
+    const those = [...(sandboxes.get(backend) ?? []), ...damaged];
     if (available) {
       for (const fingerprint of await backend.imagesInUse(signal)) inUse.add(fingerprint);
-    } else if (those !== undefined) {
+    } else if (those.length > 0) {
       unknown ??= new ImageUseUnknownError({ name: backend.name, uri, sandboxes: those, reason, hint });
     }
   }

@@ -1,4 +1,5 @@
 /** Removes a sandbox and everything of it. */
+import { isMountTeller } from "../backends/abilities.ts";
 import type { Backend } from "../backends/backend.ts";
 import { HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { disconnect, note } from "./changes.ts";
@@ -16,15 +17,15 @@ export class SandboxRemovedError extends HeyvmError {
 
 /** Its machine and disk may be there still, and nobody can be asked to remove them. */
 export class RemovalPendingError extends HeyvmError {
-  constructor({ id, spec }: SandboxRecord, cause: unknown) {
+  constructor({ id, spec }: SandboxRecord, cause: unknown, backend = spec.backend) {
     const { message, hint } = toHeyvmError(cause);
     super(
       "backend_unavailable",
       `sandbox ${spec.name} cannot be removed yet, and heyvm goes on trying: ${message}`,
       {
         cause,
-        hint: `${hint ?? "heyvm doctor"}; if ${spec.backend} is gone for good: heyvm rm --forget ${id}`,
-        details: { id, backend: spec.backend, uri: spec.uri },
+        hint: `${hint ?? "heyvm doctor"}; if ${backend} is gone for good: heyvm rm --forget ${id}`,
+        details: { id, backend, uri: spec.uri },
       },
     );
   }
@@ -110,7 +111,12 @@ async function destroyMachine(
     return;
   }
   for (const { backend } of context.backends.opened()) {
-    const { available } = await backend.availability(signal);
+    const { available, reason = "no reason given", hint } = await backend.availability(signal);
     if (available) await backend.destroy(id, signal);
+    else if (isMountTeller(backend)) {
+      // Its machine may run there, with folders of this host: nobody would know of them without the record.
+      const away = new HeyvmError("backend_unavailable", reason, { hint });
+      throw new RemovalPendingError(sandbox.record, away, backend.name);
+    }
   }
 }

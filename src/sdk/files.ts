@@ -5,7 +5,13 @@
 import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 
-import type { DirectoryEntryAnswer, DirectoryList, FileStatusAnswer, FileWritten } from "../api/schema.ts";
+import type {
+  DirectoryEntryAnswer,
+  DirectoryList,
+  FileStatusAnswer,
+  FileWritten,
+  Sandbox as SandboxDocument,
+} from "../api/schema.ts";
 import { AbortedError, HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { DaemonLostError } from "./daemon-lost.ts";
@@ -30,9 +36,8 @@ export interface DirectoryEntry extends FileStatus {
 
 /** The sandbox was stopped, removed or lost while a file of it was on its way. The daemon is well. */
 export class TransferEndedError extends HeyvmError {
-  constructor(cause: HeyvmError) {
-    const { hint, details } = cause;
-    super("guest_failed", `the copy broke off: ${cause.message}`, { hint, details, cause });
+  constructor(why: string, options: { hint?: string | undefined; cause: HeyvmError }) {
+    super("guest_failed", `the copy broke off: ${why}`, options);
   }
 }
 
@@ -57,11 +62,12 @@ export interface Files {
   rename(from: string, to: string, options?: CallOptions): Promise<void>;
 }
 
-/** A sandbox that is being stopped answers when that is done. */
+/** The answer about a sandbox that is being stopped or restarted comes when that is done. */
 const whyTimeoutMs = 15_000;
 
 export function createFiles(transport: Transport, sandboxId: string): Files {
-  const base = `/sandboxes/${sandboxId}/files`;
+  const sandbox = `/sandboxes/${sandboxId}`;
+  const base = `${sandbox}/files`;
   const read = (path: string, options: CallOptions = {}): Promise<Readable> =>
     transport.stream("GET", base, {
       ...options,
@@ -69,16 +75,27 @@ export function createFiles(transport: Transport, sandboxId: string): Files {
       accept: "application/octet-stream",
       explain: async (lost) => await whyLost(lost, options.signal),
     });
-  /** A connection that is cut tells no reason. Who asks for another file hears what has become of the sandbox. */
+  /** A connection that is cut tells no reason: what has become of the sandbox tells it. */
   const whyLost = async (lost: HeyvmError, signal: AbortSignal | undefined): Promise<HeyvmError> => {
-    const query = { path: "/" };
+    const request = { query: { settled: true }, signal, timeoutMs: whyTimeoutMs };
     try {
-      await transport.json("GET", `${base}/stat`, { query, signal, timeoutMs: whyTimeoutMs });
-      return lost;
-    } catch (error) {
-      const isUnknown = error instanceof DaemonUnavailableError || error instanceof ClientTimeoutError;
-      if (isUnknown) return lost;
-      return error instanceof AbortedError ? error : new TransferEndedError(toHeyvmError(error));
+      const { name, status } = await transport.json<SandboxDocument>("GET", sandbox, request);
+      return status === "running"
+        ? new TransferEndedError("the sandbox was restarted, or the connection broke", {
+            hint: "it runs: copy again",
+            cause: lost,
+          })
+        : new TransferEndedError(`sandbox ${name} is ${status}`, {
+            hint: `heyvm start ${sandboxId}`,
+            cause: lost,
+          });
+    } catch (thrown) {
+      const cause = toHeyvmError(thrown);
+      if (cause instanceof AbortedError) return cause;
+      if (cause instanceof DaemonUnavailableError) return lost;
+      const isBusy = cause instanceof ClientTimeoutError;
+      const why = isBusy ? "the sandbox is being stopped or restarted" : cause.message;
+      return new TransferEndedError(why, { hint: isBusy ? undefined : cause.hint, cause });
     }
   };
   return {

@@ -128,9 +128,13 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
     },
     async (c) => {
       const { settled = false } = readQuery(c, oneQuery);
-      const sandbox = registry.resolve(c.req.param("id") ?? "");
-      if (settled)
+      const reference = c.req.param("id") ?? "";
+      let sandbox = registry.resolve(reference);
+      if (settled) {
         await sandbox.lock.run("waiting for the sandbox", () => Promise.resolve(), c.get("signal"));
+        // What was under way may have been its removal.
+        sandbox = registry.resolve(reference);
+      }
       return c.json(toSandbox(await viewWithUsage(context, sandbox)));
     },
   );

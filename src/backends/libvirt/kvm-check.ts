@@ -108,7 +108,8 @@ function runFor(
   input: string | Buffer = "",
 ) {
   return new Promise<{ status: number | undefined; stderr: string }>((resolve, reject) => {
-    // A guest that hangs must end also when this process is no more: so somebody else has an eye on it, too.
+    // A guest that hangs must end also when this process is no more: so somebody else has an eye on it, too. (GNU's kills
+    // its whole group; busybox's only the shell.)
     const watched = ["-s", "KILL", String(Math.ceil(deadlineMs / 1000) + watchedSeconds), program, ...args];
     const child = spawn("timeout", watched, { stdio: ["pipe", "ignore", "pipe"], detached: true });
     let stderr = "";

@@ -10,8 +10,12 @@ export function define(command: Command): void {
     .action(async (flags: { everything?: boolean }) => {
       const invocation = createInvocation(command);
       const heyvm = await invocation.connect();
-      const onWarning = (message: string): void =>
+      const warnings: string[] = [];
+      const onWarning = (message: string): void => {
+        warnings.push(message);
         invocation.note(`${invocation.errorStyle.yellow("warning:")} ${printable(message)}`);
-      printRemoved(invocation, await heyvm.prune({ ...flags, onWarning, signal: invocation.signal }));
+      };
+      const removed = await heyvm.prune({ ...flags, onWarning, signal: invocation.signal });
+      printRemoved(invocation, removed, warnings);
     });
 }
