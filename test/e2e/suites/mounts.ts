@@ -41,7 +41,9 @@ export function mountSuite(subject: () => Subject): void {
       // What the guest's agent chooses for the kernel of Debian 12.
       const file = `${subject().host.paths.home}/project/mapped`;
       const store = `import mmap; m = mmap.mmap(open("mapped", "r+b").fileno(), 4); m[:2] = b"by"; m.close()`;
-      await inGuest(subject(), `cd /workspace/project; printf aaaa > mapped; python3 -c '${store}'`);
+      // Of the host's own, and open to QEMU's user: so either side may write it.
+      await subject().host.run(["sh", "-ec", `printf aaaa > ${file}; chmod 666 ${file}`]);
+      await inGuest(subject(), `cd /workspace/project; python3 -c '${store}'`);
       expect(await onHost("cat", file)).toBe("byaa");
       await subject().host.run(["sh", "-c", `printf "host's" > ${file}`]);
       expect(await inGuest(subject(), "cd /workspace/project; cat mapped; printf more >> mapped")).toBe(
