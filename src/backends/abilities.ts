@@ -29,6 +29,10 @@ export interface MountedMachine {
   name: string;
   /** Another state folder's. */
   isForeign: boolean;
+  /** `prune` removes it when no record tells of it. */
+  isPrunable: boolean;
+  /** A command of the user's that ends it past heyvm. */
+  lastResort: string;
   mounts: readonly Pick<MachineMount, "hostPath" | "readOnly">[];
 }
 

@@ -37,8 +37,10 @@ export interface HeldMount extends Pick<MachineMount, "hostPath" | "readOnly"> {
 export interface MountHolder {
   name: string;
   mounts: readonly HeldMount[];
-  /** What became of its record, if it is not at hand: another state folder has it, it cannot be read, or there is none. */
-  record?: "elsewhere" | "damaged" | "lost" | undefined;
+  /** Another state folder has its record. */
+  isElsewhere?: boolean | undefined;
+  /** What takes its folders from it, in words, when it is not a sandbox like others: its record is not at hand. */
+  remedy?: string | undefined;
 }
 
 /** Who sees folders at the moment. */
@@ -123,19 +125,16 @@ export function isInside(path: string, folder: string): boolean {
 /** Why not, in words. Without a `holder` it is the same sandbox that may write. */
 export function linkableReason({ through, above }: LinkablePlace, holder: MountHolder | undefined): string {
   const part = through === above ? "" : `, part of the mount of ${above}`;
-  const whose = holder?.record === "elsewhere" ? " of another state folder" : "";
+  const whose = holder?.isElsewhere === true ? " of another state folder" : "";
   const writer = holder === undefined ? "this sandbox" : `sandbox ${JSON.stringify(holder.name)}${whose}`;
   return `its way leads through ${through}${part}, where ${writer} may put links`;
 }
 
 /** What takes its folders from a sandbox: for the time being, where `stop` is enough. */
-export function howToFree({ name, record }: MountHolder, verb: "stop" | "rm"): string {
+export function howToFree({ name, remedy }: MountHolder, verb: "stop" | "rm"): string {
+  if (remedy !== undefined) return remedy;
   const shown = JSON.stringify(name);
-  if (record === "elsewhere") {
-    return `stop that sandbox with the state folder that made it (MVM_DATA_DIR): heyvm stop ${shown}`;
-  }
-  if (record === "lost") return "remove that machine, which no sandbox has: heyvm prune";
-  if (record === "damaged" || verb === "rm") return `remove that sandbox: heyvm rm ${shown}`;
+  if (verb === "rm") return `remove that sandbox: heyvm rm ${shown}`;
   return `stop that sandbox first, or remove it: heyvm stop ${shown}`;
 }
 

@@ -42,17 +42,20 @@ async function ask(registry: SandboxRegistry, mountedMachines: MountTeller["moun
 }
 
 const mounts = [{ hostPath: "/p", readOnly: false }];
+const machine = { id, name: "box", isForeign: false, isPrunable: true, lastResort: "end it", mounts };
 const away = async () => await Promise.reject(new Error("libvirt is away"));
 
 test("a mount through another state folder's sandbox names who can stop that", async () => {
   const others = await ask(createSandboxRegistry(), async () => [
-    { id, name: "box", isForeign: true, mounts },
+    { ...machine, name: "box", isForeign: true, isPrunable: false },
   ]);
   const below = { field: "mounts[0].host_path", path: "/p/data", resolved: "/p/data" };
   await expect(checkWay(below, [], () => others)).rejects.toMatchObject({
     message:
       'cannot mount /p/data: its way leads through /p, where sandbox "box" of another state folder may put links',
-    hint: expect.stringMatching(/^mount \/p itself, or stop that sandbox with the state folder that made it/),
+    hint: expect.stringMatching(
+      /^mount \/p itself, or stop that sandbox with the state folder that made it .*; if that folder is gone: end it$/,
+    ),
   });
 });
 
@@ -60,13 +63,15 @@ test("a sandbox whose record is damaged is asked for, and none whose record is t
   const registry = await withDamagedRecord();
   const others = await ask(registry, async (known) => {
     expect(known.has(id)).toBe(false);
-    const lost = { id: "sb-00000001", name: "lost", isForeign: false, mounts };
-    return await Promise.resolve([{ id, name: "box", isForeign: false, mounts }, lost]);
+    const lost = { ...machine, id: "sb-00000001", name: "lost" };
+    const unmarked = { ...machine, id: "sb-00000002", isPrunable: false };
+    return await Promise.resolve([machine, lost, unmarked]);
   });
   // By its id: that is its name here now.
-  expect(others).toEqual([
-    { name: id, mounts, record: "damaged" },
-    { name: "sb-00000001", mounts, record: "lost" },
+  expect(others.map(({ name, remedy }) => [name, remedy])).toEqual([
+    [id, `remove that sandbox: heyvm rm "${id}"`],
+    ["sb-00000001", expect.stringMatching(/: heyvm prune; .*: end it$/)],
+    ["sb-00000002", "end that machine, which no sandbox has: end it"],
   ]);
 });
 

@@ -48,8 +48,24 @@ export async function unrecordedMounts({
       }
     }),
   );
-  return found.flat().map(({ id, name, isForeign, mounts }) => {
-    if (isForeign) return { name, mounts, record: "elsewhere" };
-    return { name: id, mounts, record: registry.find(id) === undefined ? "lost" : "damaged" };
-  });
+  return found.flat().map((machine) => ({
+    name: machine.isForeign ? machine.name : machine.id,
+    mounts: machine.mounts,
+    isElsewhere: machine.isForeign,
+    remedy: remedyFor(machine, registry),
+  }));
+}
+
+/** The state folder that made it may be gone, and prune leaves alone what does not say whose it is. */
+function remedyFor(
+  { id, name, isForeign, isPrunable, lastResort }: MountedMachine,
+  registry: Pick<SandboxContext["registry"], "find">,
+): string {
+  if (isForeign) {
+    const stop = `heyvm stop ${JSON.stringify(name)}`;
+    return `stop that sandbox with the state folder that made it (MVM_DATA_DIR): ${stop}; if that folder is gone: ${lastResort}`;
+  }
+  if (registry.find(id) !== undefined) return `remove that sandbox: heyvm rm ${JSON.stringify(id)}`;
+  if (!isPrunable) return `end that machine, which no sandbox has: ${lastResort}`;
+  return `remove that machine, which no sandbox has: heyvm prune; if it is still there then: ${lastResort}`;
 }

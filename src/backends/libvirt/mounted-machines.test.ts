@@ -37,9 +37,23 @@ test("libvirt knows what machines see that no record tells of, also another stat
   const mounts = [readable, writable].map(({ hostPath, readOnly }) =>
     expect.objectContaining({ hostPath, readOnly }),
   );
-  const theirs = { id: "sb-0000000b", name: "name of sb-0000000b", isForeign: true, mounts };
+  const theirs = {
+    id: "sb-0000000b",
+    name: "name of sb-0000000b",
+    isForeign: true,
+    isPrunable: false,
+    lastResort: `virsh -c ${host.uri} destroy heyvm-sb-0000000b`,
+    mounts,
+  };
   expect(await open("ours").mountedMachines(none, signal)).toEqual([
-    { id: "sb-0000000a", name: "name of sb-0000000a", isForeign: false, mounts },
+    {
+      id: "sb-0000000a",
+      name: "name of sb-0000000a",
+      isForeign: false,
+      isPrunable: true,
+      lastResort: `virsh -c ${host.uri} destroy heyvm-sb-0000000a`,
+      mounts,
+    },
     theirs,
   ]);
   expect(await open("ours").mountedMachines(new Set(["sb-0000000a"]), signal)).toEqual([theirs]);
@@ -60,6 +74,9 @@ test("without metadata the devices of a machine tell what it sees", async () => 
       id: "sb-0000000b",
       name: "sb-0000000b",
       isForeign: false,
+      // No mark tells whose it is.
+      isPrunable: false,
+      lastResort: `virsh -c ${host.uri} destroy heyvm-sb-0000000b`,
       mounts: [
         { hostPath: stateFolder, readOnly: true },
         { hostPath: tmpdir(), readOnly: false },

@@ -1,9 +1,11 @@
 /** Which folders of this host the machines see that libvirt has, whoever made them. */
+import { shellQuoted } from "../../errors/index.ts";
 import type { MountedMachine } from "../abilities.ts";
 import { readMetadata } from "./domain-metadata.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineOfDomain } from "./names.ts";
 import { isForeign, type Ownership } from "./ownership.ts";
+import { ownMachineIn } from "./prune.ts";
 import { attributeOf, elementsAt, parseXml } from "./xml.ts";
 
 /** Of the sandboxes' machines that are not off, all but those that are `known`. */
@@ -26,7 +28,14 @@ export async function mountedMachines(
     const metadata = readMetadata(xml);
     const { name, mounts } =
       metadata?.kind === "sandbox" ? metadata.spec : { name: id, mounts: mountsIn(xml) };
-    found.push({ id, name, isForeign: isForeign(ownership, xml), mounts });
+    found.push({
+      id,
+      name,
+      isForeign: isForeign(ownership, xml),
+      isPrunable: ownMachineIn(ownership, xml) === id,
+      lastResort: `virsh -c ${shellQuoted(host.uri)} destroy ${domain}`,
+      mounts,
+    });
   }
   return found;
 }

@@ -31,10 +31,16 @@ export async function ownMachines(
   for (const domain of await host.domains.list(signal)) {
     if (machineOfDomain(domain)?.startsWith("sb-") !== true) continue;
     const xml = await host.domains.xml(domain, signal);
-    const metadata = xml === undefined ? undefined : readMetadata(xml);
-    if (metadata?.kind === "sandbox" && isOwner(ownership, metadata.owner)) ids.push(metadata.id);
+    const id = xml === undefined ? undefined : ownMachineIn(ownership, xml);
+    if (id !== undefined) ids.push(id);
   }
   return ids;
+}
+
+/** The sandbox's id in this domain's metadata when the owner has it; `undefined` also when they cannot be read. */
+export function ownMachineIn(ownership: Ownership, domainXml: string): string | undefined {
+  const metadata = readMetadata(domainXml);
+  return metadata?.kind === "sandbox" && isOwner(ownership, metadata.owner) ? metadata.id : undefined;
 }
 
 /** Fingerprints of the images that prepared disks, copies and machines stand on, whoever owns them. */

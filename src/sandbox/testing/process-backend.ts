@@ -144,6 +144,8 @@ export function createProcessBackend(
           id,
           name: id,
           isForeign: false,
+          isPrunable: true,
+          lastResort: `kill the machine ${id}`,
           mounts: JSON.parse(await readFile(join(folder, id, mountsFile), "utf8")),
         })),
       );
