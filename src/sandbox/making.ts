@@ -107,7 +107,7 @@ export async function makeMachine(
   }
   // The image may have taken minutes.
   await recordFolders(context, sandbox);
-  await checkMountsAgain(context, sandbox);
+  await checkMountsAgain(context, sandbox, progress.signal);
   const started = await inStep(
     progress,
     { id: "create", title: `Creating the machine (${backend.name})` },

@@ -22,22 +22,20 @@ import { unrecordedMounts } from "./unrecorded-mounts.ts";
 export async function checkMountsAgain(
   context: Pick<SandboxContext, "registry" | "backends" | "shutdown">,
   sandbox: LiveSandbox,
+  signal: AbortSignal,
 ): Promise<void> {
   const runningBeside = async (): Promise<MountHolder[]> => {
-    const unrecorded = await unrecordedMounts(context);
+    const unrecorded = await unrecordedMounts(context, signal);
     const others = context.registry.all().filter((other) => other !== sandbox && mayRun(other));
     return [...unrecorded, ...others.map(({ record }) => record.spec)];
   };
-  for (const [index, { hostPath: path }] of sandbox.record.spec.mounts.entries()) {
-    const place = await findLinkable(path, runningBeside);
-    if (place === undefined) continue;
-    const reason = linkableReason(place, place.holder);
-    throw new MountReplaceableError(
-      { field: mountField(index), path },
-      reason,
-      howToFree(place.holder, "stop"),
-    );
-  }
+  const mounts = sandbox.record.spec.mounts.map(({ hostPath: path }, index) => {
+    return { field: mountField(index), path };
+  });
+  const place = await findLinkable(mounts, runningBeside);
+  if (place === undefined) return;
+  const reason = linkableReason(place, place.holder);
+  throw new MountReplaceableError(place.mount, reason, howToFree(place.holder, "stop"));
 }
 
 /** Writes down which folders the machine is about to open. One that was made anew is told of: no guest could. */

@@ -8,7 +8,7 @@ import { errnoOf, HeyvmError, InvalidArgumentError, messageOf, shellQuoted } fro
 import { checkGuestPath, hasControlCharacters } from "./guest-values.ts";
 import { readMountTable } from "./mount-table.ts";
 import { checkNestedPlace } from "./nested-mounts.ts";
-import { type AskHolders, checkWay, mountField } from "./replaceable-mounts.ts";
+import { type AskHolders, checkWays, mountField } from "./replaceable-mounts.ts";
 
 export interface MountRequest {
   hostPath: string;
@@ -67,11 +67,12 @@ export async function resolveMounts(
     mounts.push({ hostPath, guestPath, readOnly: request.readOnly });
   }
   for (const [index, mount] of mounts.entries()) {
-    const { hostPath: resolved } = mount;
-    const path = requests[index]?.hostPath ?? resolved;
     await checkNestedPlace(`mounts[${index}].sandbox_path`, mount, mounts);
-    await checkWay({ field: mountField(index), path, resolved }, mounts, others);
   }
+  const asked = mounts.map(({ hostPath: resolved }, index) => {
+    return { field: mountField(index), path: requests[index]?.hostPath ?? resolved, resolved };
+  });
+  await checkWays(asked, mounts, others);
   return { mounts, warnings };
 }
 

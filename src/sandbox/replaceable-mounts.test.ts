@@ -2,9 +2,9 @@ import { mkdir, mkdtemp, realpath, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 
-import { checkMountsApart, checkWay } from "./replaceable-mounts.ts";
+import { type AskHolders, checkMountsApart, checkWays } from "./replaceable-mounts.ts";
 
 const mount = (hostPath: string, readOnly: boolean) => ({ hostPath, guestPath: `/mnt${hostPath}`, readOnly });
 const rw = (hostPath: string) => mount(hostPath, false);
@@ -63,7 +63,8 @@ async function way(
   own: ReturnType<typeof rw>[],
   others: ReturnType<typeof other>,
 ): Promise<void> {
-  await checkWay({ field: "mounts[0].host_path", path, resolved: await realpath(path) }, own, () => others);
+  const asked = { field: "mounts[0].host_path", path, resolved: await realpath(path) };
+  await checkWays([asked], own, () => others);
 }
 
 describe("the way to a mount", () => {
@@ -90,6 +91,18 @@ describe("the way to a mount", () => {
     });
     await expect(way(`${root}/${path}`, [], other(above))).rejects.toMatchObject(refused('sandbox "other"'));
     await expect(way(`${root}/${path}`, [], other(ro(join(root, "p"))))).resolves.toBeUndefined();
+  });
+
+  test("is looked at for all mounts before it is asked, once, who sees folders", async () => {
+    const root = await folders();
+    const asked = ["home", "to-else"].map((name, index) => {
+      return { field: `mounts[${index}].host_path`, path: join(root, name), resolved: join(root, name) };
+    });
+    const others = vi.fn<AskHolders>(() => other(rw(join(root, "p"))));
+    await checkWays(asked, [], others);
+    expect(others).toHaveBeenCalledTimes(1);
+    await checkWays([], [], others);
+    expect(others).toHaveBeenCalledTimes(1);
   });
 
   test.each(["p", "to-p", "home", "to-else"])("is free when it ends there or elsewhere: %s", async (path) => {

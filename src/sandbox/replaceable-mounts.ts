@@ -50,18 +50,19 @@ export type AskHolders = () => Promise<readonly MountHolder[]> | readonly MountH
 const mostLinks = 40;
 
 /**
- * Refuses a mount on whose way a name is looked up in a folder that a guest may write to, links of links included, and by
- * whatever name it is mounted. The folder of a sandbox that runs counts also when it was renamed. `others` is asked after
- * the way was walked: whoever made a link until then is among them.
+ * Refuses mounts on whose ways a name is looked up in a folder that a guest may write to, links of links included, and by
+ * whatever name it is mounted. The folder of a sandbox that runs counts also when it was renamed. `others` is asked once,
+ * after all ways were walked: whoever made a link until then is among them.
  */
-export async function checkWay(
-  mount: AskedMount,
+export async function checkWays(
+  mounts: readonly AskedMount[],
   own: readonly HeldMount[],
   others: AskHolders,
 ): Promise<void> {
   const self = { name: "", mounts: own };
-  const found = await findLinkable(mount.path, async () => [self, ...(await others())]);
-  if (found !== undefined) throw linkable(mount, found.holder === self ? undefined : found.holder, found);
+  const found = await findLinkable(mounts, async () => [self, ...(await others())]);
+  if (found === undefined) return;
+  throw linkable(found.mount, found.holder === self ? undefined : found.holder, found);
 }
 
 /** A folder on a way where links may be put, and the name of the mount by which they may: mostly the same. */
@@ -71,19 +72,23 @@ export interface LinkablePlace {
 }
 
 /**
- * Who may put a link on this way, and where. `holders` is asked after the way was walked. Nothing but the way is looked at:
- * another one's mount may be on a file system that does not answer.
+ * Who may put a link on the way to one of these, and where. `holders` is asked once, after the ways were walked. Nothing but
+ * the ways is looked at: another one's mount may be on a file system that does not answer.
  */
-export async function findLinkable(
-  path: string,
+export async function findLinkable<M extends Pick<AskedMount, "path">>(
+  mounts: readonly M[],
   holders: AskHolders,
-): Promise<(LinkablePlace & { holder: MountHolder }) | undefined> {
-  const way = wayThrough(await walk(path), readMountTable());
-  const identities = await identitiesOn(way);
-  for (const holder of await holders()) {
-    for (const mount of holder.mounts) {
-      const place = placeOf(mount, way, identities);
-      if (place !== undefined) return { holder, ...place };
+): Promise<(LinkablePlace & { mount: M; holder: MountHolder }) | undefined> {
+  if (mounts.length === 0) return undefined;
+  const walked = await Promise.all(mounts.map(async (mount) => ({ mount, folders: await walk(mount.path) })));
+  const table = readMountTable();
+  const ways = walked.map(({ mount, folders }) => ({ mount, way: wayThrough(folders, table) }));
+  const identities = await identitiesOn(ways.flatMap(({ way }) => way));
+  const held = (await holders()).flatMap((holder) => holder.mounts.map((other) => ({ holder, other })));
+  for (const { mount, way } of ways) {
+    for (const { holder, other } of held) {
+      const place = placeOf(other, way, identities);
+      if (place !== undefined) return { mount, holder, ...place };
     }
   }
   return undefined;

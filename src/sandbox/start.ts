@@ -40,7 +40,7 @@ export async function startMachine(
   // At once: who starts at the same time has to see it.
   sandbox.starting = true;
   try {
-    await checkMountsAgain(context, sandbox);
+    await checkMountsAgain(context, sandbox, progress.signal);
     for (const warning of await recordFolders(context, sandbox)) progress.onWarning(warning);
     await startChecked(context, sandbox, progress);
   } finally {

@@ -74,7 +74,7 @@ export async function restartSandbox(
       needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
         // One that could not start again, because of another one's guest or a folder that is gone, had better go on.
-        await checkMountsAgain(context, sandbox);
+        await checkMountsAgain(context, sandbox, whole.signal);
         const backend = await backendOf(context, sandbox);
         await backend.checkStart(machineSpecOf(sandbox.record), whole.signal);
         await stopMachine(context, sandbox, graceMs ?? defaultGraceMs, "restarted");

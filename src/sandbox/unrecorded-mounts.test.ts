@@ -10,7 +10,7 @@ import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
 import { sandboxPaths, statePaths } from "../config/paths.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry, type SandboxRegistry } from "./registry.ts";
-import { checkWay } from "./replaceable-mounts.ts";
+import { checkWays } from "./replaceable-mounts.ts";
 import { createSessionHolder } from "./sessions.ts";
 import { unrecordedMounts } from "./unrecorded-mounts.ts";
 
@@ -31,14 +31,18 @@ async function withDamagedRecord(): Promise<SandboxRegistry> {
   return registry;
 }
 
-async function ask(registry: SandboxRegistry, mountedMachines: MountTeller["mountedMachines"]) {
+async function ask(
+  registry: SandboxRegistry,
+  mountedMachines: MountTeller["mountedMachines"],
+  signal = new AbortController().signal,
+) {
   const nothing = createUnsupportedBackend("bubblewrap", "has no machines", false);
   const teller: Backend & MountTeller = {
     ...createUnsupportedBackend("libvirt", "tells mounts", true),
     mountedMachines,
   };
   const backends = { opened: () => [nothing, teller].map((backend) => ({ backend, uri: "" })) };
-  return await unrecordedMounts({ registry, backends, shutdown: new AbortController().signal });
+  return await unrecordedMounts({ registry, backends, shutdown: new AbortController().signal }, signal);
 }
 
 const mounts = [{ hostPath: "/p", readOnly: false }];
@@ -50,7 +54,7 @@ test("a mount through another state folder's sandbox names who can stop that", a
     { ...machine, name: "box", isForeign: true, isPrunable: false },
   ]);
   const below = { field: "mounts[0].host_path", path: "/p/data", resolved: "/p/data" };
-  await expect(checkWay(below, [], () => others)).rejects.toMatchObject({
+  await expect(checkWays([below], [], () => others)).rejects.toMatchObject({
     message:
       'cannot mount /p/data: its way leads through /p, where sandbox "box" of another state folder may put links',
     hint: expect.stringMatching(
@@ -82,4 +86,16 @@ test("where a sandbox may run whose record is damaged and whose backend does not
     hint: "heyvm rm sb-0123abcd",
   });
   expect(await ask(createSandboxRegistry(), away)).toEqual([]);
+});
+
+test("who gives up does not wait for a backend that does not answer", async () => {
+  const leaving = new AbortController();
+  const silent = async (_known: unknown, signal: AbortSignal) =>
+    await new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => reject(new Error("nobody waits")));
+      leaving.abort();
+    });
+  await expect(ask(createSandboxRegistry(), silent, leaving.signal)).rejects.toMatchObject({
+    code: "aborted",
+  });
 });

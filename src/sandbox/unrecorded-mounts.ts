@@ -1,6 +1,6 @@
 /** Folders that guests see of which this state folder's records do not tell. */
 import { isMountTeller, type MountedMachine } from "../backends/abilities.ts";
-import { HeyvmError, messageOf } from "../errors/index.ts";
+import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
 import type { SandboxContext } from "./context.ts";
 import type { MountHolder } from "./replaceable-mounts.ts";
@@ -26,11 +26,10 @@ class MountsUnknownError extends HeyvmError {
  * The mounts of machines that run for another state folder, or whose record is damaged, as their backends know them. One
  * that is off cannot be started from here, and holds nothing. Throws when a damaged one may run and cannot be asked for.
  */
-export async function unrecordedMounts({
-  registry,
-  backends,
-  shutdown,
-}: Surroundings): Promise<MountHolder[]> {
+export async function unrecordedMounts(
+  { registry, backends, shutdown }: Surroundings,
+  signal: AbortSignal,
+): Promise<MountHolder[]> {
   const known = { has: (id: string): boolean => registry.find(id)?.damaged === false };
   const found = await Promise.all(
     backends.opened().map(async ({ backend }): Promise<MountedMachine[]> => {
@@ -38,9 +37,11 @@ export async function unrecordedMounts({
       try {
         return await backend.mountedMachines(
           known,
-          AbortSignal.any([shutdown, AbortSignal.timeout(askTimeoutMs)]),
+          AbortSignal.any([signal, shutdown, AbortSignal.timeout(askTimeoutMs)]),
         );
       } catch (error) {
+        // Nothing was learnt, and nobody waits for what is made of that.
+        if (signal.aborted) throw new AbortedError("asking which folders guests see", error);
         // Others' sandboxes are not worth a refusal of all mounts: that backend may be one that nobody uses any more.
         const damaged = registry.all().find((sandbox) => sandbox.damaged);
         if (damaged === undefined) return [];

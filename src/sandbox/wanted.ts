@@ -34,7 +34,7 @@ export async function resolveRequest(
   const uri = backends.uriFor(backend.name, request.uri);
   const surroundings = {
     forbidden: [context.state.root],
-    others: async () => [...(await unrecordedMounts(context)), ...mountHolders(context)],
+    others: async () => [...(await unrecordedMounts(context, signal)), ...mountHolders(context)],
   };
   return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
 }
