@@ -7,7 +7,7 @@ import { errnoOf } from "../errors/index.ts";
 export interface MountTable {
   /**
    * The folders that this one lies in, itself included, by all their names: who sees one of them sees this one. The path is
-   * absolute and has no links. Nothing is looked at but the table.
+   * absolute and has no links. It comes from the table alone: the file systems are not asked.
    */
   foldersAround(path: string): ReadonlySet<string>;
   /** Of these only where it can be written to: not those whose names lead through a mount that the host made read-only. */

@@ -7,7 +7,7 @@ import { dirname, isAbsolute, join } from "node:path";
 
 import type { MachineMount } from "../backends/backend.ts";
 import { HeyvmError, shellQuoted } from "../errors/index.ts";
-import { folderIdentity } from "./folder-identity.ts";
+import { folderIdentities, promptIdentities } from "./folder-identity.ts";
 import { foldersAbove, type MountTable, readMountTable } from "./mount-table.ts";
 
 /** A mount that is, or could become, what a guest has put there. */
@@ -72,8 +72,8 @@ export interface LinkablePlace {
 }
 
 /**
- * Who may put a link on the way to one of these, and where. `holders` is asked once, after the ways were walked. Nothing but
- * the ways is looked at: another one's mount may be on a file system that does not answer.
+ * Who may put a link on the way to one of these, and where. `holders` is asked once, after the ways were walked. Other ones'
+ * mounts are not looked at, and other names of the ways' folders not for long: a file system there may not answer.
  */
 export async function findLinkable<M extends Pick<AskedMount, "path">>(
   mounts: readonly M[],
@@ -194,10 +194,9 @@ function placeOf(
 }
 
 async function identitiesOn(way: Way): Promise<Map<string, string | undefined>> {
-  const paths = new Set(way.flatMap(({ around }) => [...around]));
-  return new Map(
-    await Promise.all([...paths].map(async (path) => [path, await folderIdentity(path)] as const)),
-  );
+  const walked = new Set(way.map(({ path }) => path));
+  const otherNames = new Set(way.flatMap(({ around }) => [...around].filter((path) => !walked.has(path))));
+  return new Map([...(await folderIdentities(walked)), ...(await promptIdentities(otherNames))]);
 }
 
 /** Every folder in which the kernel looks up a name when it follows this path. */
