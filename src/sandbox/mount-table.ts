@@ -44,18 +44,19 @@ export function parseMountTable(text: string): MountTable {
   const points = text.split("\n").flatMap(parseLine);
   const ids = new Set(points.map(({ id }) => id));
   // The root of all has a parent that is not told of.
-  const isOn = (point: MountPoint, below: MountPoint | undefined): boolean =>
-    below === undefined
-      ? !ids.has(point.parentId) || point.parentId === point.id
-      : point.parentId === below.id;
+  const isRoot = ({ id, parentId }: MountPoint): boolean => !ids.has(parentId) || parentId === id;
+  // A host may have thousands of mounts, and every sandbox's folders are looked up among them.
+  const atPlace = grouped(points, (point) =>
+    placeKey(isRoot(point) ? undefined : point.parentId, point.path),
+  );
+  const ofTree = grouped(points, ({ device, root }) => treeKey(device, root));
 
   /** On which mount a path ends, by the way that the kernel goes: from each mount to the first one that hides what is on it. */
   function mountOf(path: string): MountPoint | undefined {
+    const folders = [...foldersAbove(path), path];
     let at: MountPoint | undefined;
     for (;;) {
-      const next = points
-        .filter((point) => point !== at && isOn(point, at) && restOf(path, point.path) !== undefined)
-        .toSorted((one, other) => one.path.length - other.path.length)[0];
+      const [next] = folders.flatMap((folder) => atPlace.get(placeKey(at?.id, folder)) ?? []);
       if (next === undefined) return at;
       at = next;
     }
@@ -66,10 +67,11 @@ export function parseMountTable(text: string): MountTable {
     const mount = mountOf(path);
     if (mount === undefined) return [{ path, readOnly: false }];
     const inner = join(mount.root, restOf(path, mount.path) ?? "");
-    return points.flatMap(({ device, root, path, readOnly }) => {
-      const rest = device === mount.device ? restOf(inner, root) : undefined;
-      return rest === undefined ? [] : [{ path: join(path, rest), readOnly }];
-    });
+    return [...foldersAbove(inner), inner].flatMap((folder) =>
+      (ofTree.get(treeKey(mount.device, folder)) ?? []).map(({ path, readOnly }) => {
+        return { path: join(path, restOf(inner, folder) ?? ""), readOnly };
+      }),
+    );
   }
 
   const known = new Map<string, FolderName[]>();
@@ -84,6 +86,27 @@ export function parseMountTable(text: string): MountTable {
     foldersAround: (path) => around(knownNamesOf(path)),
     writableAround: (path) => around(knownNamesOf(path).filter(({ readOnly }) => !readOnly)),
   };
+}
+
+function grouped(points: readonly MountPoint[], keyOf: (point: MountPoint) => string) {
+  const groups = new Map<string, MountPoint[]>();
+  for (const point of points) {
+    const key = keyOf(point);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [point]);
+    else group.push(point);
+  }
+  return groups;
+}
+
+/** A place on a mount, by that one's id; without one it is where a root may be. */
+function placeKey(id: string | undefined, path: string): string {
+  return `${id ?? ""} ${path}`;
+}
+
+/** A folder of a file system's own tree. */
+function treeKey(device: string, root: string): string {
+  return `${device} ${root}`;
 }
 
 /** From `/` down to the folder that holds it. */
