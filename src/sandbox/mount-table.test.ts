@@ -54,6 +54,18 @@ describe("the folders around one, by the table", () => {
       "/d/z",
       ["/n/p/z", "/n/p", "/n"],
     ],
+    [
+      "are known on NFS of a server's whole tree",
+      [root, "2 1 0:50 / /n rw nfs4 host:/", "3 1 0:50 / /d rw nfs4 host:/p/"],
+      "/d/z",
+      ["/n/p/z", "/n/p", "/n"],
+    ],
+    [
+      "are at least those of its path when what was bound there was removed",
+      [root, "2 1 8:1 /p//deleted /d"],
+      "/d/z",
+      ["/p/deleted/z", "/p/deleted", "/p"],
+    ],
     ["are known by names with blanks", [root, "2 1 8:1 /p\\040q\\134 /mnt/d"], "/mnt/d", ["/p q\\", "/"]],
     [
       "are those of what was mounted last",

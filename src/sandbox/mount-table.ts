@@ -129,8 +129,14 @@ function parseLine(line: string): MountPoint[] {
   const readOnly = options.split(",").includes("ro");
   const point = { id, parentId, path: unescaped(path), readOnly };
   // Of NFS `root` is `/` whatever is mounted, and the source tells it: `server:/export/inner/folder`.
-  if (type?.startsWith("nfs") === true) return [{ ...point, device: "nfs", root: unescaped(`/${source}`) }];
-  return [{ ...point, device, root: unescaped(root) }];
+  if (type?.startsWith("nfs") === true)
+    return [{ ...point, device: "nfs", root: plain(unescaped(`/${source}`)) }];
+  return [{ ...point, device, root: plain(unescaped(root)) }];
+}
+
+/** Without the slashes in `host:/`, and in `/folder//deleted` of one that was removed: nothing would seem to lie in such a folder. */
+function plain(path: string): string {
+  return path.replaceAll(/\/+/g, "/").replace(/(?<=.)\/$/, "");
 }
 
 /** The kernel writes blanks and backslashes as octal numbers. */
