@@ -97,6 +97,11 @@ export interface MachineContext {
   onStep: (step: MachineStep) => void;
 }
 
+export interface MakingContext extends MachineContext {
+  /** A last look at the host's folders, which may have changed since the create began. Throws where the machine must not be made. */
+  lastLook?: (() => Promise<void>) | undefined;
+}
+
 /** One thing that `heyvm doctor` looked at. */
 export interface DoctorCheck {
   /** Stable and unique: `libvirt.kvm`, `libvirt.connection`. */
@@ -134,9 +139,10 @@ export interface Backend {
 
   /**
    * Makes the machine and starts it. On any failure or abort nothing of it is left: no machine, file, process or
-   * socket. Preparations that are shared between machines (prepared disks) may stay, complete or not at all.
+   * socket. Preparations that are shared between machines (prepared disks) may stay, complete or not at all; they may take
+   * minutes, and after them, before anything of the machine is there, `lastLook` is awaited.
    */
-  create(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
+  create(spec: MachineSpec, context: MakingContext): Promise<StartedMachine>;
   /** Refuses what a start would refuse, as far as that can be known while the machine runs: asked before a restart. */
   checkStart(spec: MachineSpec, signal: AbortSignal): Promise<void>;
   /** Starts a stopped machine again, from its own disk. */

@@ -105,13 +105,15 @@ export async function makeMachine(
       warnings: [...warnings, ...(warning === undefined ? [] : [warning])],
     });
   }
-  // The image may have taken minutes.
-  await recordFolders(context, sandbox);
-  await checkMountsAgain(context, sandbox, progress.signal);
+  // The image and what the backend prepares of it may have taken minutes.
+  const lastLook = async (): Promise<void> => {
+    await recordFolders(context, sandbox);
+    await checkMountsAgain(context, sandbox, progress.signal);
+  };
   const started = await inStep(
     progress,
     { id: "create", title: `Creating the machine (${backend.name})` },
-    async () => await backend.create(machineSpecOf(sandbox.record), progress),
+    async () => await backend.create(machineSpecOf(sandbox.record), { ...progress, lastLook }),
   );
   for (const warning of started.warnings) progress.onWarning(warning);
   return started;

@@ -72,6 +72,25 @@ test.each(["define", "overlay", "start"])("a create that fails at %s leaves noth
   expect(host.machines.size).toBe(0);
 });
 
+test("what may have changed while a disk was prepared is looked at before anything is made", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const { host } = dependencies;
+  const before = new Set(host.volumes.keys());
+  const done: string[] = [];
+  dependencies.prepared.ensure = async () => {
+    done.push("prepared");
+    return await Promise.resolve(preparedDisk);
+  };
+  const lastLook = async (): Promise<void> => {
+    done.push("looked");
+    await Promise.reject(new Error("another one may put links there"));
+  };
+  await expect(createMachine(dependencies, spec, { ...context, lastLook })).rejects.toThrow("put links");
+  expect(done).toEqual(["prepared", "looked"]);
+  expect(new Set(host.volumes.keys())).toEqual(before);
+  expect(host.machines.size).toBe(0);
+});
+
 test("a create that is cancelled while it prepares leaves nothing and says so", async () => {
   const host = createMemoryHost();
   const abort = new AbortController();

@@ -1,6 +1,6 @@
 /** Making, starting, ending and removing one sandbox's machine. */
 import { AbortedError, HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
-import type { MachineContext, MachineSpec, StartedMachine } from "../backend.ts";
+import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../backend.ts";
 import { tryClone, wayOf } from "./cloning.ts";
 import { checkHost, defineMachine, imageOf, type MachineDependencies } from "./machine-definition.ts";
 import { machineNames, machineOfVolume } from "./names.ts";
@@ -16,7 +16,7 @@ const undoTimeoutMs = 60_000;
 export async function createMachine(
   dependencies: MachineDependencies,
   spec: MachineSpec,
-  context: MachineContext,
+  context: MakingContext,
 ): Promise<StartedMachine> {
   const { host, prepared, shells } = dependencies;
   const { signal, onStep } = context;
@@ -36,6 +36,7 @@ export async function createMachine(
   const way = await wayOf(dependencies, preparedDisk, spec, context);
   const storage = await host.storage(signal);
   const names = machineNames(spec.id);
+  await context.lastLook?.();
   if (signal.aborted) throw new AbortedError(`creating ${spec.id}`, signal.reason);
   const hasShell = await shells.claim(spec.id, way.template);
   if (!hasShell && (await host.domains.status(names.domain, signal)) !== undefined) {

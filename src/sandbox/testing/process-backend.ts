@@ -94,8 +94,9 @@ export function createProcessBackend(
       await Promise.resolve([
         { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
       ]),
-    async create(spec, { signal, onStep }) {
+    async create(spec, { signal, onStep, lastLook }) {
       onStep({ id: "disk", title: "Making a folder", state: "started" });
+      await lastLook?.();
       specs.set(spec.id, spec);
       await makeRoot(folder, spec);
       signal.throwIfAborted();
