@@ -79,6 +79,12 @@ describe("the folders around one, by the table", () => {
       "/mnt/deep/x",
       [],
     ],
+    [
+      "are those that it was bound into before that was hidden, which may be open still",
+      [root, "2 1 8:1 /p /mnt/deep", "3 1 8:2 / /mnt"],
+      "/p/x",
+      ["/mnt/deep/x", "/mnt/deep", "/mnt"],
+    ],
     ["are those of its path where the root is no mount", ["5 4 8:1 /p /mnt/d"], "/srv/x", []],
   ])("%s", (_what, lines, path, more) => {
     const own = path.split("/").map((_, index, names) => names.slice(0, index + 1).join("/") || "/");

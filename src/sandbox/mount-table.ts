@@ -62,7 +62,11 @@ export function parseMountTable(text: string): MountTable {
     }
   }
 
-  /** One that something else is mounted over counts, too: who had it open before still has. */
+  /**
+   * Names that something else is mounted over count, too: who opened a folder above before still gets through it to what is
+   * bound below, and what that folder is cannot be learnt by its name any more. Who has opened what is there now is taken
+   * for one of them.
+   */
   function namesOf(path: string): FolderName[] {
     const mount = mountOf(path);
     if (mount === undefined) return [{ path, readOnly: false }];
