@@ -40,7 +40,7 @@ export function mountSuite(subject: () => Subject): void {
     test("can be mapped to be written, and shows what the host does afterwards", async () => {
       // What the guest's agent chooses for the kernel of Debian 12.
       const file = `${subject().host.paths.home}/project/mapped`;
-      const store = `import mmap; m = mmap.mmap(open("mapped", "r+b").fileno(), 4); m[:2] = b"by"; m.close()`;
+      const store = `import mmap; f = open("mapped", "r+b"); m = mmap.mmap(f.fileno(), 4); m[:2] = b"by"; m.close()`;
       // Of the host's own, and open to QEMU's user: so either side may write it.
       await subject().host.run(["sh", "-ec", `printf aaaa > ${file}; chmod 666 ${file}`]);
       await inGuest(subject(), `cd /workspace/project; python3 -c '${store}'`);
