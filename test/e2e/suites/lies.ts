@@ -6,7 +6,7 @@ import { expectFailure, succeed } from "./subject.ts";
 /** Takes the place of the agent's program, writes what is no frame of its protocol, and never stops. */
 const liar = `
 import os, sys
-port = os.open(sys.argv[-1], os.O_RDWR)
+port = os.open(sys.argv[sys.argv.index("--port") + 1], os.O_RDWR)
 noise = os.urandom(1 << 16)
 while True:
     try:
