@@ -87,7 +87,7 @@ export const settingDefinitions = {
   "templates.budget": setting(
     z.union([z.literal(0), byteSize]),
     ["HEYVM_TEMPLATES_BUDGET"],
-    () => 0,
+    () => 20 * 2 ** 30,
     "disk that templates may take together, bytes or 20G; 0: no sandbox is cloned, all boot",
     (text) => (text === "0" ? 0 : text),
   ),

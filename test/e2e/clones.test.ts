@@ -16,10 +16,7 @@ let publisher: Publisher;
 let host: TestHost;
 beforeAll(async () => {
   publisher = await startPublisher({ files: await debianFiles(await guestImage()) });
-  // Machines that wait would be taken for leftovers; their own suite asks for them.
-  const templates = { HEYVM_TEMPLATES_BUDGET: "20G", HEYVM_TEMPLATES_SHELLS: "0" };
-  const env = { HEYVM_MIRROR_DEBIAN: publisher.url, ...templates };
-  host = await createTestHost({ env });
+  host = await createTestHost({ env: { HEYVM_MIRROR_DEBIAN: publisher.url } });
   await succeed(host, "pull", "debian:12");
   await usePreparedDisk(host);
   await useTemplate(host);

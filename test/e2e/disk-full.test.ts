@@ -1,4 +1,5 @@
 /** A host whose disk has no room: for the image, for preparing a disk from it, for a sandbox, for what that writes. */
+import { once } from "node:events";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -54,6 +55,11 @@ test("a sandbox whose host's disk is full is held with that reason, and goes on 
     "heyvm resume",
   );
   const state = async () => JSON.parse(await succeed(host, "get", "box", "--format", "json"));
+  // Half a gigabyte is too little to begin a template in.
+  expect(await state()).toMatchObject({
+    start_mode: "booted",
+    start_reason: expect.stringMatching(/template may take 1\.5 GiB, and the disk of .* free$/),
+  });
   await expect.poll(state).toMatchObject({
     status: "paused",
     error_message: expect.stringContaining("no space is left"),
@@ -65,4 +71,46 @@ test("a sandbox whose host's disk is full is held with that reason, and goes on 
   expect(await succeed(host, "exec", "box", "--", "sh", "-c", look)).toBe("goes on\n");
   expect(await state()).toMatchObject({ status: "running" });
   await succeed(host, "rm", "--yes", "box");
+});
+
+test("a disk that fills up while a template is made costs the sandbox no more than a boot, and one that is full fails a clone", async (task) => {
+  task.skip(!(await canMount()), "mounting a small disk takes root, or sudo without a password");
+  await using host = await createTestHost();
+  const folder = join(host.paths.home, poolFolder);
+  await host.run(["mkdir", "-p", folder]);
+  await using _disk = await mountSmallDisk(folder, host.account, 2_200);
+  await addPreparedImage(host, "mine", "openrc");
+  const filler = join(folder, "filler");
+  const fill = () => host.run(["sh", "-c", `head -c 3G /dev/zero > ${filler} || true`]);
+  const create = ["create", "--image", "mine", "--name", "box"];
+  const state = async () => JSON.parse(await succeed(host, "get", "box", "--format", "json"));
+
+  const child = host.spawn(host.heyvmCommand(...create));
+  let shown = "";
+  let filling: Promise<unknown> | undefined;
+  child.stderr?.on("data", (chunk: Buffer) => {
+    shown += chunk.toString();
+    if (shown.includes("Making the template (once): booting")) filling ??= fill();
+  });
+  const [code] = await once(child, "close");
+  await filling;
+  expect({ code, shown: code === 0 ? "" : shown }).toEqual({ code: 0, shown: "" });
+  expect(await state()).toMatchObject({
+    start_mode: "booted",
+    start_reason: expect.stringContaining("no template could be made"),
+  });
+  expect((await readdir(folder)).filter((name) => name.startsWith("template-"))).toEqual([]);
+  await succeed(host, "rm", "--yes", "box");
+
+  await host.run(["rm", filler]);
+  await succeed(host, "templates", "build", "--image", "mine");
+  await fill();
+  await host.leavesNothing(async () => {
+    await expectFailure(host, create, 1, "no space", "heyvm prune");
+  });
+  await host.run(["rm", filler]);
+  await succeed(host, ...create);
+  expect(await state()).toMatchObject({ start_mode: "cloned" });
+  await succeed(host, "rm", "--yes", "box");
+  await succeed(host, "templates", "prune");
 });

@@ -17,8 +17,7 @@ let host: TestHost;
 beforeAll(async () => {
   publisher = await startPublisher({ files: await debianFiles(await guestImage()) });
   host = await createSystemHost({
-    // Wanted, and not to be had there.
-    env: { HEYVM_MIRROR_DEBIAN: publisher.url, HEYVM_TEMPLATES_BUDGET: "20G" },
+    env: { HEYVM_MIRROR_DEBIAN: publisher.url },
     // What the guest makes in a mount belongs to QEMU's user, so that the account cannot remove it.
     permits: [/^home\/project\//],
   });

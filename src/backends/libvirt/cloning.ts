@@ -19,7 +19,7 @@ class NoTemplateError extends HeyvmError {
     super("unsupported", `there can be no template here: ${reason}`, {
       hint:
         reason === templatesAreOff
-          ? "set templates.budget, or HEYVM_TEMPLATES_BUDGET, to 20G"
+          ? "leave templates.budget, or HEYVM_TEMPLATES_BUDGET, at 20G, its default"
           : "sandboxes boot instead, which works everywhere; heyvm doctor tells more",
     });
   }
@@ -73,13 +73,16 @@ export async function tryClone(
   const { domain, disk } = machineNames(spec.id);
   const { shape: asBooted, started } = await defineMachine(dependencies, spec, signal);
   const shape = { ...asBooted, ...machine };
-  const clone = { shape, growth, disk, diskBytes: spec.diskBytes, template, state };
+  const mustAnswer = !templates.isProven(template);
+  const clone = { shape, growth, disk, diskBytes: spec.diskBytes, template, state, mustAnswer };
   const undo = async (): Promise<void> => {
     const limit = AbortSignal.timeout(undoTimeoutMs);
     await host.domains.powerOff(domain, limit);
     await (await host.storage(limit)).remove(disk, limit);
   };
-  const isFinal = (error: unknown): boolean => signal.aborted || toHeyvmError(error).code === "disk_full";
+  // With a full disk or without libvirt it cannot boot, either.
+  const isFinal = (error: unknown): boolean =>
+    signal.aborted || ["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code);
   try {
     await reportStep(onStep, "machine", "Cloning the machine", async () => {
       if (hasShell) {
@@ -89,7 +92,8 @@ export async function tryClone(
           return;
         } catch (error) {
           // Another machine would not find another guest.
-          if (isFinal(error) || toHeyvmError(error).code === "guest_failed") throw error;
+          const { code } = toHeyvmError(error);
+          if (isFinal(error) || code === "guest_failed" || code === "guest_unresponsive") throw error;
           // It may have waited too long for something that this host no longer has: a new one tells.
           await undo();
         }
@@ -97,6 +101,7 @@ export async function tryClone(
       await launchClone(host, clone, signal);
       await thawClone(host, clone, settings.runtimeFolder, signal);
     });
+    if (mustAnswer) await templates.reportSuccess(template);
     const { translationCacheBytes } = shape;
     const kind = { ...spec, imageReference: spec.image?.reference };
     shells.keep(kind, template, { ...machine, translationCacheBytes });

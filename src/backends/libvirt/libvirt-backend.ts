@@ -30,6 +30,7 @@ import { removeStaleSockets } from "./templates/machine-state.ts";
 import { createShells } from "./templates/shells.ts";
 import { createTemplates } from "./templates/templates.ts";
 import { createTemplateStore } from "./templates/template-store.ts";
+import { createTemplateTrust } from "./templates/template-trust.ts";
 import { createTemplateUse } from "./templates/template-use.ts";
 import { imagesInUse, ownMachines, prune, removeOrphans } from "./prune.ts";
 
@@ -88,6 +89,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     owner,
     store: createTemplateStore(host, use, (key) => shells.drop(key)),
     use,
+    trust: createTemplateTrust(join(options.stateFolder, "template-doubts.json")),
     logFolder: join(options.stateFolder, "logs"),
     runtimeFolder: settings.runtimeFolder,
     agentTimeoutMs: options.agentTimeoutMs ?? 600_000,
@@ -145,7 +147,13 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     diagnose: (signal) =>
       diagnoseHost(
         host,
-        { kvmVerdictPath, cloningRefusalPath: budgetBytes === 0 ? undefined : cloningRefusalPath },
+        {
+          kvmVerdictPath,
+          cloning:
+            budgetBytes === 0
+              ? undefined
+              : { refusalPath: cloningRefusalPath, doubts: () => templates.doubts() },
+        },
         options.imageFolders ?? [],
         signal,
       ),

@@ -53,8 +53,8 @@ export async function createMachine(
     if ("started" in clone) return { ...clone.started, start: { how: "cloned" } };
     // The domain first: should we die now, its metadata tells whose the disk is.
     const { started } = await defineMachine(dependencies, spec, signal);
-    const reason = clone.reason === templatesAreOff ? undefined : clone.reason;
-    const title = `Starting the machine${reason === undefined ? "" : ` (it boots: ${reason})`}`;
+    const { reason } = clone;
+    const title = `Starting the machine${reason === templatesAreOff ? "" : ` (it boots: ${reason})`}`;
     await reportStep(onStep, "machine", title, async () => {
       const backing = { path: storage.path(preparedDisk), format: "qcow2" as const };
       await storage.createOverlay(names.disk, backing, spec.diskBytes ?? image.virtualSizeBytes, signal);

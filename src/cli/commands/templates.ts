@@ -22,7 +22,7 @@ export function define(command: Command): void {
 const examples = `
 A template is a machine that was booted once and frozen; new sandboxes of its image, type and size are clones of it. The
 first of a kind makes one by itself, and those that were not used for the longest go when all take more of the disk than
-the setting templates.budget says. It is 0 by default: then there are none, and every sandbox boots.
+the setting templates.budget says. With 0 there are none, and every sandbox boots.
 
 Examples:
   heyvm templates build --image debian:12 --type python --memory 2G
@@ -54,10 +54,7 @@ function defineList(command: Command): void {
     const { templates } = await invocation.connect();
     const found = await templates.list({ signal: invocation.signal });
     if (invocation.json) invocation.printJson(found);
-    else if (found.length === 0)
-      invocation.note(
-        "no templates; with the setting templates.budget above 0, the first sandbox of a kind makes one",
-      );
+    else if (found.length === 0) invocation.note("no templates; the first sandbox of a kind makes one");
     else invocation.printTable(columns, found);
   });
 }

@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
 
+import { parseSharedName } from "../../../src/backends/libvirt/names.ts";
 import type { TestHost } from "../../fixtures/host.ts";
-import { endDaemon, inGuest, succeed } from "./subject.ts";
+import { stampAnew, templateIn } from "../../fixtures/kept-template.ts";
+import { endDaemon, expectFailure, inGuest, succeed } from "./subject.ts";
 
 const create = (...args: string[]) => ["create", "--image", "debian:12", ...args];
 
@@ -16,8 +18,9 @@ export function cloneSuite(host: () => TestHost): void {
   };
   const checksums = () => onHost(`cd ${pool()}; sha256sum template-*`);
   const memoryFiles = async () => (await onHost(`ls ${pool()} | grep -E '^template-.*ram$' || true`)).trim();
-  const startOf = async (box: string): Promise<unknown> =>
-    JSON.parse(await succeed(host(), "get", box, "--format", "json")).start_mode;
+  const infoOf = async (box: string) => JSON.parse(await succeed(host(), "get", box, "--format", "json"));
+  const startOf = async (box: string): Promise<unknown> => (await infoOf(box)).start_mode;
+  const idOf = async (box: string): Promise<string> => (await infoOf(box)).id;
 
   /** A create whose daemon is killed as soon as these words are shown: the next daemon leaves nothing of it. */
   const killedAt = async (words: string): Promise<void> => {
@@ -39,6 +42,15 @@ export function cloneSuite(host: () => TestHost): void {
     });
   };
 
+  /** The template's memory has only zeros, and nothing that can be looked at tells. */
+  const emptyMemory = async (): Promise<void> => {
+    const [name = ""] = (await memoryFiles()).split("\n");
+    await onHost(
+      `cd ${pool()}; size=$(stat -c %s ${name}); truncate -s 0 ${name}; truncate -s $size ${name}`,
+    );
+    await stampAnew(pool(), await templateIn(pool(), parseSharedName(name)?.key ?? ""));
+  };
+
   const hasSize = async (box: string, cpus: number, memoryMiB: number): Promise<void> => {
     const size = "nproc; awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo";
     const [seenCpus, seenMiB] = (await inGuest({ host: host(), box }, size)).split("\n").map(Number);
@@ -55,7 +67,7 @@ export function cloneSuite(host: () => TestHost): void {
       const written = new Map<string, string>();
       const sumsIn = (box: string) => inGuest({ host: host(), box }, "sha256sum /root/data /dev/shm/data");
       for (const box of ["one", "two"]) {
-        await succeed(host(), ...create("--type", "python", "--name", box));
+        await succeed(host(), ...create("--type", "python", "--name", box, "--needs-network"));
         expect(await startOf(box)).toBe("cloned");
         const subject = { host: host(), box };
         const askedMs = Date.now();
@@ -68,6 +80,9 @@ export function cloneSuite(host: () => TestHost): void {
           machineId: await inGuest(subject, "cat /etc/machine-id"),
           bootId: await inGuest(subject, "cat /proc/sys/kernel/random/boot_id"),
           random: await inGuest(subject, "head -c 16 /dev/urandom | od -An -tx1"),
+          uuid: await inGuest(subject, "cat /proc/sys/kernel/random/uuid"),
+          address: await inGuest(subject, "cat /sys/class/net/e*/address"),
+          machine: await onHost(`virsh --connect qemu:///session domuuid heyvm-${await idOf(box)}`),
           hostKey: await inGuest(
             subject,
             "until [ -s /etc/ssh/ssh_host_ed25519_key.pub ]; do sleep 0.2; done; cut -d' ' -f2 /etc/ssh/ssh_host_*.pub",
@@ -81,7 +96,7 @@ export function cloneSuite(host: () => TestHost): void {
       }
       const [one, two] = identities;
       const shared = Object.keys(one ?? {}).filter((key) => two?.[key] === one?.[key]);
-      expect({ shared, known: Object.keys(one ?? {}).length }).toEqual({ shared: [], known: 5 });
+      expect({ shared, known: Object.keys(one ?? {}).length }).toEqual({ shared: [], known: 8 });
       expect(new Set(written.values()).size).toBe(2);
       for (const [box, sums] of written) expect(await sumsIn(box)).toBe(sums);
       const third = create("--type", "python", "--name", "three");
@@ -117,16 +132,18 @@ export function cloneSuite(host: () => TestHost): void {
       }
     });
 
-    test("is made again, once, also when two daemons want it", async () => {
+    test("is made again, once, also when twenty want it at once, and another daemon does", async () => {
       const build = host().heyvmCommand("templates", "build", "--image", "debian:12", "--type", "python");
       const other = { MVM_DATA_DIR: `${host().paths.home}/other` };
       // Both know the image as the one that was verified.
       await onHost(`mkdir ${other.MVM_DATA_DIR}; cp ${host().paths.data}/images.json ${other.MVM_DATA_DIR}`);
-      const [made, built] = await Promise.all([
-        host().heyvm(...create("--type", "python", "--name", "again")),
+      const run = ["run", "--image", "debian:12", "--type", "python", "--", "true"];
+      const [built, ...made] = await Promise.all([
         host().run([...build], { env: other }),
+        host().heyvm(...create("--type", "python", "--name", "again")),
+        ...Array.from({ length: 19 }, () => host().heyvm(...run)),
       ]);
-      for (const { code, stderr } of [made, built]) {
+      for (const { code, stderr } of [built, ...made]) {
         expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
       }
       expect(built.stdout).toMatch(/^[0-9a-f]{16}\n$/);
@@ -135,7 +152,7 @@ export function cloneSuite(host: () => TestHost): void {
       await onHost(`rm -r ${other.MVM_DATA_DIR}`);
     });
 
-    test("is listed, and stays as long as a sandbox stands on it", async () => {
+    test("is listed, and stays as long as a sandbox stands on it, with its image", async () => {
       expect(await startOf("again")).toBe("cloned");
       const [template, ...others] = JSON.parse(
         await succeed(host(), "templates", "list", "--format", "json"),
@@ -145,7 +162,36 @@ export function cloneSuite(host: () => TestHost): void {
       const refused = await host().heyvm("templates", "rm", "--yes", template.key.slice(0, 6));
       expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining("is in use by a sandbox") });
       expect(await succeed(host(), "templates", "prune")).toBe("");
+      await expectFailure(host(), ["images", "rm", "--yes", "debian:12"], 4, "in use");
+      await succeed(host(), "prune", "--everything");
+      // More than the template's memory has: it comes from its disk.
+      const read = "find /usr/lib /usr/share -xdev -type f | head -2000 | xargs cat | wc -c";
+      expect(Number(await inGuest({ host: host(), box: "again" }, read))).toBeGreaterThan(1_000_000);
       await succeed(host(), "rm", "--yes", "again");
+    });
+
+    test("so that its clones do not start is thrown away; the sandbox boots, and says why", async () => {
+      const other = { MVM_DATA_DIR: `${host().paths.home}/other` };
+      await onHost(`mkdir ${other.MVM_DATA_DIR}; cp ${host().paths.data}/images.json ${other.MVM_DATA_DIR}`);
+      const inOther = async (...args: string[]) => {
+        const { code, stdout, stderr } = await host().run(host().heyvmCommand(...args), { env: other });
+        expect({ args, code, stderr: code === 0 ? "" : stderr }).toEqual({ args, code: 0, stderr: "" });
+        return { stdout, stderr };
+      };
+      await emptyMemory();
+      const made = await inOther(...create("--type", "python", "--name", "boots"));
+      expect(made.stderr).toContain("it boots: a clone of its template did not start");
+      const { stdout } = await inOther("get", "boots", "--format", "json");
+      expect(JSON.parse(stdout)).toMatchObject({
+        start_mode: "booted",
+        start_reason: expect.stringContaining("reset instead of going on"),
+      });
+      expect(await memoryFiles()).toBe("");
+      const doctor = await host().run(host().heyvmCommand("doctor"), { env: other });
+      expect(doctor.stdout).toContain("debian:12 for python, 1 CPU, 1 GiB until ");
+      await inOther("rm", "--yes", "boots");
+      await endDaemon(host(), "TERM", other.MVM_DATA_DIR);
+      await onHost(`rm -r ${other.MVM_DATA_DIR}`);
     });
   });
 

@@ -15,7 +15,7 @@ async function diagnose(host = createMemoryHost(), folders: readonly string[] = 
     // Not to boot a guest under KVM here: that has its own tests.
     const paths = {
       kvmVerdictPath: join(state, "kvm.json"),
-      cloningRefusalPath: clones ? join(state, "cloning.json") : undefined,
+      cloning: clones ? { refusalPath: join(state, "cloning.json"), doubts: async () => [] } : undefined,
     };
     return await diagnoseHost({ ...host, isLocal: false }, paths, folders, signal);
   } finally {

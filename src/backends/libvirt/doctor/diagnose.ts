@@ -4,23 +4,23 @@ import type { DoctorCheck } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { folderChecks } from "./folder-checks.ts";
 import { groupChecks, kvmCheck, programChecks, roomChecks } from "./host-checks.ts";
+import { type CloningRecord, cloningCheck } from "./cloning-check.ts";
 import { findProgram } from "../program.ts";
 import { hostArchitecture } from "../kvm-check.ts";
 import { namespaceCheck } from "./namespace-check.ts";
-import { obstacleToCloning } from "../templates/obstacle.ts";
 import { joinGroup, remedies } from "./remedies.ts";
 
 export interface DiagnosisOptions {
   /** Where is remembered what this host was found unable to do. */
   kvmVerdictPath: string;
-  /** Likewise, of cloning; `undefined` when nobody wants clones. */
-  cloningRefusalPath: string | undefined;
+  /** `undefined` when nobody wants clones. */
+  cloning: CloningRecord | undefined;
 }
 
 /** Runs all checks; a check that fails does not keep the others from running. */
 export async function diagnoseHost(
   host: LibvirtHost,
-  { kvmVerdictPath, cloningRefusalPath }: DiagnosisOptions,
+  { kvmVerdictPath, cloning }: DiagnosisOptions,
   imageFolders: readonly string[],
   signal: AbortSignal,
 ): Promise<DoctorCheck[]> {
@@ -35,24 +35,9 @@ export async function diagnoseHost(
   }
   checks.push(...(await programChecks(signal)), ...(await groupChecks(host.uri, connects)));
   if (host.isLocal) checks.push(...(await roomChecks(room)));
-  if (connects && cloningRefusalPath !== undefined) {
-    checks.push(await cloningCheck(host, cloningRefusalPath, signal));
-  }
+  if (connects && cloning !== undefined) checks.push(await cloningCheck(host, cloning, signal));
   checks.push(...(await folderChecks(imageFolders)), await namespaceCheck({}, signal));
   return checks;
-}
-
-/** Without it everything works: machines boot, which takes longer. */
-async function cloningCheck(
-  host: LibvirtHost,
-  refusalPath: string,
-  signal: AbortSignal,
-): Promise<DoctorCheck> {
-  const check = { id: "libvirt.cloning", title: "Sandboxes are cloned", fixable: false };
-  const obstacle = await obstacleToCloning(host, hostArchitecture(), refusalPath, signal);
-  return obstacle === undefined
-    ? { ...check, verdict: "ok", message: "a new sandbox is a clone of a machine that was booted before" }
-    : { ...check, verdict: "warning", message: `a new sandbox boots: ${obstacle}` };
 }
 
 async function connectionCheck(host: LibvirtHost, signal: AbortSignal): Promise<DoctorCheck> {

@@ -2,11 +2,12 @@
 import { connectAgent } from "../../../agent/index.ts";
 import type { AgentSession } from "../../../agent/types.ts";
 import { HeyvmError } from "../../../errors/index.ts";
+import { domainEnd } from "../domain-end.ts";
 import { laterDevices, maxCloneMounts } from "../domain-devices.ts";
 import { buildDomainXml, type DomainShape } from "../domain-xml.ts";
 import { runInGuest } from "../guest-command.ts";
 import { guestFolder } from "../guest-service.ts";
-import type { LibvirtHost } from "../host.ts";
+import type { Domains, LibvirtHost } from "../host.ts";
 import { agentChannel } from "../names.ts";
 import { type Growth, plugIn, takeIn } from "./growth.ts";
 import { writeState } from "./machine-state.ts";
@@ -23,6 +24,8 @@ export interface CloneRequest {
   diskBytes: number | undefined;
   template: Template;
   state: Buffer;
+  /** Whether its agent has to answer before it counts as started: no clone of this template has, so far. */
+  mustAnswer: boolean;
 }
 
 /** Somebody removed or changed the template while a machine was cloned from it. */
@@ -30,6 +33,15 @@ export class TemplateGoneError extends HeyvmError {
   constructor(key: string, why: string) {
     super("wrong_state", `template ${key} cannot be used any more: ${why}`, {
       hint: "create the sandbox again: it gets a new template",
+    });
+  }
+}
+
+/** The guest could not go on with the memory and the state that it was given. */
+export class CloneResetError extends HeyvmError {
+  constructor() {
+    super("guest_failed", "its guest reset instead of going on", {
+      hint: "its sandboxes boot instead",
     });
   }
 }
@@ -61,35 +73,73 @@ export async function launchClone(
 /** Lets a machine that was launched begin where its template was frozen. The caller undoes it when this fails. */
 export async function thawClone(
   host: LibvirtHost,
-  { shape, growth, diskBytes, template, state }: Omit<CloneRequest, "disk">,
+  clone: Omit<CloneRequest, "disk">,
   runtimeFolder: string,
   signal: AbortSignal,
 ): Promise<void> {
+  const { shape, growth, diskBytes, template, state, mustAnswer } = clone;
   const { domains } = host;
   // QEMU has opened the files: these are the ones that it will use.
   const damage = await damageOf(await host.storage(signal), template);
   if (damage !== undefined) throw new TemplateGoneError(template.key, damage);
   await writeState(domains, shape.name, state, runtimeFolder, signal);
+  if (growth === undefined && diskBytes === undefined && !mustAnswer) {
+    await resume(domains, shape, signal);
+    return;
+  }
+  await whileItGoesOn(domains, shape.name, signal, async (signal) => {
+    await resume(domains, shape, signal);
+    if (growth !== undefined) await plugIn(domains, shape.name, growth, signal);
+    // libvirt's name for the first disk's format node.
+    const resize = { "node-name": "libvirt-1-format", size: diskBytes };
+    if (diskBytes !== undefined) await domains.monitor(shape.name, "block_resize", resize, signal);
+    await withAgent(host, shape.name, signal, (agent) => takeInHardware(agent, clone, signal));
+  });
+}
+
+async function resume(domains: Domains, shape: DomainShape, signal: AbortSignal): Promise<void> {
   await domains.resume(shape.name, signal);
   await Promise.all(
     laterDevices(shape.mounts, shape.network).map((device) =>
       domains.monitor(shape.name, "device_add", device, signal),
     ),
   );
-  if (growth === undefined && diskBytes === undefined) return;
-  if (growth !== undefined) await plugIn(domains, shape.name, growth, signal);
-  // libvirt's name for the first disk's format node.
-  const resize = { "node-name": "libvirt-1-format", size: diskBytes };
-  if (diskBytes !== undefined) await domains.monitor(shape.name, "block_resize", resize, signal);
-  await withAgent(host, shape.name, signal, async (agent) => {
-    if (growth !== undefined) {
-      const vcpus = shape.vcpus + growth.vcpus;
-      const memoryBytes = shape.memoryBytes + growth.memoryBytes;
-      await takeIn(agent, { vcpus, memoryBytes }, growth, signal);
-    }
-    if (diskBytes !== undefined)
-      await runInGuest(agent, `${guestFolder}/grow-root.sh`, growTimeoutMs, signal);
+}
+
+/** The guest's part of becoming larger than its template. */
+async function takeInHardware(
+  agent: AgentSession,
+  { shape, growth, diskBytes }: Pick<CloneRequest, "shape" | "growth" | "diskBytes">,
+  signal: AbortSignal,
+): Promise<void> {
+  if (growth !== undefined) {
+    const vcpus = shape.vcpus + growth.vcpus;
+    const memoryBytes = shape.memoryBytes + growth.memoryBytes;
+    await takeIn(agent, { vcpus, memoryBytes }, growth, signal);
+  }
+  if (diskBytes !== undefined) await runInGuest(agent, `${guestFolder}/grow-root.sh`, growTimeoutMs, signal);
+}
+
+/** The work ends when the guest does not go on where its template was: it ends, or begins anew. */
+async function whileItGoesOn(
+  domains: Domains,
+  domain: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const reset = new AbortController();
+  const unwatch = domains.onChange((changed, how) => {
+    if (changed === domain && how === "rebooted") reset.abort(new CloneResetError());
   });
+  await using end = domainEnd(domains, domain);
+  const broken = AbortSignal.any([end.signal, reset.signal]);
+  try {
+    await work(AbortSignal.any([signal, broken]));
+  } catch (error) {
+    throw broken.aborted ? broken.reason : error;
+  } finally {
+    unwatch();
+  }
 }
 
 async function withAgent(

@@ -16,7 +16,7 @@ export class CloningRefusedError extends HeyvmError {
   }
 }
 
-/** Nobody wants clones: the usual case, and nothing to tell about each sandbox. */
+/** Nobody wants clones: nothing to tell while each sandbox is made. */
 export const templatesAreOff = "templates are turned off (the setting templates.budget is 0)";
 
 /** The reason why this host's machines have to boot, in words; `undefined` where they can be cloned. */

@@ -28,6 +28,8 @@ export interface TemplateStore {
   remove: TemplateKeeper["removeTemplate"];
   /** Removes it when its files are not as they were when it was finished, and tells what is wrong with them. */
   removeDamaged(template: Template, signal: AbortSignal): Promise<string | undefined>;
+  /** Clones of it do not start: nobody gets it any more. */
+  discard(template: Template, signal: AbortSignal): Promise<void>;
   /** Those that were not used for the longest go first; none that a machine stands on, and not `newest`. */
   keepWithin(budgetBytes: number, newest: string, signal: AbortSignal): Promise<void>;
 }
@@ -121,6 +123,7 @@ export function createTemplateStore(
       if (damage !== undefined) await withdraw(storage, template, signal);
       return damage;
     },
+    discard: async (template, signal) => withdraw(await host.storage(signal), template, signal),
     async keepWithin(budgetBytes, newest, signal) {
       const all = (await everyTemplate(signal)).toSorted((a, b) => a.info.lastUsedMs - b.info.lastUsedMs);
       let bytes = all.reduce((sum, { info }) => sum + info.diskBytes, 0);

@@ -1,17 +1,19 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 import { HeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
 import type { PreparationMetadata } from "../domain-metadata.ts";
+import type { HostCapabilities } from "../host.ts";
 import { createMemoryHost } from "../testing/memory-host.ts";
 import type { makeTemplate } from "./make-template.ts";
 import { CloningRefusedError } from "./obstacle.ts";
 import { type Template, templateFiles } from "./template-files.ts";
 import type { MachineShape } from "./template-key.ts";
 import type { TemplateStore } from "./template-store.ts";
+import { createTemplateTrust } from "./template-trust.ts";
 import { createTemplateUse } from "./template-use.ts";
 import { createTemplates, type Templates, type TemplatesOptions, type Way } from "./templates.ts";
 
@@ -26,6 +28,7 @@ const image: Image = {
 };
 
 let folder: string;
+let capabilities: Partial<HostCapabilities>;
 let templates: Templates;
 let setUp: TemplatesOptions;
 /** What was frozen, in order: `1 cpu`, `2 cpus`, `1 cpu with room`. */
@@ -34,15 +37,20 @@ let frozen: string[];
 let failure: Error | undefined;
 /** Templates that are there. */
 let there: Map<string, Template>;
+let freeBytes: number;
+/** What is wrong with a template's files. */
+let damage: string | undefined;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "heyvm-templates-"));
   frozen = [];
   failure = undefined;
   there = new Map();
+  freeBytes = 1024 * GiB;
+  damage = undefined;
   const emulator = join(folder, "qemu");
   await writeFile(emulator, "");
-  const capabilities = { confinement: undefined, emulators: { x86_64: emulator } };
+  capabilities = { confinement: undefined, emulators: { x86_64: emulator } };
   setUp = {
     owner: "me",
     logFolder: folder,
@@ -50,11 +58,14 @@ beforeEach(async () => {
     agentTimeoutMs: 1000,
     store,
     use: createTemplateUse(join(folder, "templates.json")),
+    trust: createTemplateTrust(join(folder, "template-doubts.json")),
+    freeze,
+    freeBytes: async () => freeBytes,
     cloningRefusalPath: join(folder, "cloning.json"),
     usual: { vcpus: 1, memoryBytes: GiB },
     budgetBytes: GiB,
   };
-  templates = createTemplates(createMemoryHost(capabilities), setUp, freeze);
+  templates = createTemplates(createMemoryHost(capabilities), setUp);
 });
 afterEach(async () => {
   await templates.close();
@@ -89,7 +100,8 @@ const store: TemplateStore = {
   },
   list: async () => [],
   remove: async () => "absent",
-  removeDamaged: async () => undefined,
+  removeDamaged: async () => damage,
+  discard: async ({ key }) => void there.delete(key),
   keepWithin: async () => undefined,
 };
 
@@ -108,6 +120,12 @@ async function asked(vcpus: number, memoryBytes = GiB, options?: { now?: boolean
   return way.growth === undefined ? "clone" : `clone, ${way.growth.vcpus} cpus more`;
 }
 
+async function made(): Promise<Template> {
+  const { template } = await ask(1);
+  if (template === undefined) throw new Error("there is no template");
+  return template;
+}
+
 async function untilMade(count: number): Promise<void> {
   await expect.poll(() => there.size).toBe(count);
 }
@@ -120,7 +138,7 @@ test("the first sandbox of the usual size waits for the template, once, and the 
 
 test("a budget of 0 turns templates off, and the reason names the setting", async () => {
   await templates.close();
-  templates = createTemplates(createMemoryHost(), { ...setUp, budgetBytes: 0 }, freeze);
+  templates = createTemplates(createMemoryHost(), { ...setUp, budgetBytes: 0 });
   expect(await asked(1)).toMatch(/^boots: templates are turned off.*templates\.budget/);
 });
 
@@ -169,10 +187,75 @@ test("where the template cannot be made, machines boot and say why, for a while;
   expect(await asked(1, GiB, { now: true })).toBe("clone");
 });
 
-test("a full disk fails the sandbox, too, and is not remembered", async () => {
-  failure = new HeyvmError("disk_full", "no room");
-  await expect(asked(1)).rejects.toMatchObject({ code: "disk_full" });
+test("no create fails because of a template: with a full disk or a silent guest the machine boots", async () => {
+  for (const code of ["disk_full", "guest_unresponsive", "guest_failed"] as const) {
+    failure = new HeyvmError(code, `no ${code}`);
+    expect(await asked(1)).toBe(`boots: no template could be made: no ${code}`);
+    await expect(asked(1, GiB, { now: true })).resolves.toBe("clone");
+    there.clear();
+  }
+});
+
+test("without libvirt nothing boots, either, and that is no reason against the template", async () => {
+  failure = new HeyvmError("backend_unavailable", "libvirt is away");
+  await expect(asked(1)).rejects.toMatchObject({ code: "backend_unavailable" });
   expect(await asked(1)).toBe("clone");
+});
+
+test("no template is begun that may fill the disk; it is looked at again each time", async () => {
+  freeBytes = GiB;
+  expect(await asked(1)).toMatch(/^boots: no template could be made: .* 1\.5 GiB.* \/pool has 1 GiB free$/);
+  await expect(asked(1, GiB, { now: true })).rejects.toMatchObject({ code: "disk_full" });
+  expect(frozen).toEqual([]);
+  freeBytes = 2 * GiB;
+  expect(await asked(1)).toBe("clone");
+});
+
+test("many who want a template that cannot be made count as one failure", async () => {
+  failure = new Error("the guest never rests");
+  await Promise.all([asked(1), asked(1), asked(1)]);
+  const untilMs = Date.parse(/until (\S+):/.exec((await templates.doubts())[0] ?? "")?.[1] ?? "");
+  expect(untilMs).toBeGreaterThan(Date.now());
+  expect(untilMs).toBeLessThan(Date.now() + 31 * 60_000);
+});
+
+describe("a template of which a clone did not start", () => {
+  const kind = "debian:12 for shell, 1 CPU, 1 GiB";
+  test("is thrown away when none has; such machines boot, also after the daemon's next start, until somebody has it made", async () => {
+    const template = await made();
+    expect(templates.isProven(template)).toBe(false);
+    await Promise.all([
+      templates.reportFailure(template, "silent"),
+      templates.reportFailure(template, "too"),
+    ]);
+    expect(there.size).toBe(0);
+    expect(await asked(1)).toBe("boots: silent");
+    expect(await templates.doubts()).toEqual([expect.stringMatching(`^${kind} until .*: silent$`)]);
+    await templates.close();
+    setUp = { ...setUp, trust: createTemplateTrust(join(folder, "template-doubts.json")) };
+    templates = createTemplates(createMemoryHost(capabilities), setUp);
+    expect(await asked(1)).toBe("boots: silent");
+    expect(frozen).toHaveLength(1);
+    expect(await asked(1, GiB, { now: true })).toBe("clone");
+    expect(await asked(1)).toBe("clone");
+  });
+
+  test("gets another try when one has started", async () => {
+    const template = await made();
+    await templates.reportSuccess(template);
+    await templates.reportFailure(template, "no memory");
+    expect(await asked(1)).toBe("clone");
+    expect(templates.isProven(template)).toBe(false);
+    await templates.reportFailure(template, "no memory");
+    expect(await asked(1)).toBe("boots: no memory");
+  });
+
+  test("and is damaged is made again", async () => {
+    damage = "its memory was changed";
+    await templates.reportFailure(await made(), "silent");
+    expect(await asked(1)).toBe("clone");
+    expect(await templates.doubts()).toEqual([]);
+  });
 });
 
 test("a QEMU that refuses what cloning needs is asked once", async () => {

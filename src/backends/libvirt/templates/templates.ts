@@ -2,18 +2,15 @@
  * Templates: machines that were booted once and frozen, of which sandboxes are clones. One for each prepared disk and
  * machine shape, made when it is first worth it.
  */
-import { createSharedWork } from "../../../config/shared-work.ts";
-import { AbortedError, messageOf, toHeyvmError } from "../../../errors/index.ts";
-import type { Architecture, Image } from "../../../images/image.ts";
-import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
+import { messageOf, toHeyvmError } from "../../../errors/index.ts";
+import type { Architecture } from "../../../images/image.ts";
+import type { MachineContext } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
-import { newBuild } from "../names.ts";
-import { markOfThisProcess } from "../process-mark.ts";
 import { type Growth, growableShape, growthTo } from "./growth.ts";
-import { makeTemplate, type TemplateOptions } from "./make-template.ts";
-import { CloningRefusedError, obstacleToCloning, rememberRefusal, templatesAreOff } from "./obstacle.ts";
+import { obstacleToCloning, templatesAreOff } from "./obstacle.ts";
 import type { Template } from "./template-files.ts";
 import { type MachineShape, templateKey } from "./template-key.ts";
+import { createTemplateMaker, kindOf, type TemplateMakerOptions, type WayRequest } from "./template-maker.ts";
 import type { ReadyTemplate, TemplateStore } from "./template-store.ts";
 import type { TemplateUse } from "./template-use.ts";
 
@@ -27,134 +24,56 @@ export interface CloneWay extends ReadyTemplate {
   growth: Growth | undefined;
 }
 
-export interface WayRequest {
-  image: Image;
-  type: SandboxType;
-  preparedDisk: string;
-  shape: MachineShape;
-}
-
 export interface Templates extends Pick<TemplateStore, "list" | "remove"> {
   /** Why machines of this architecture boot, whatever else is asked for; `undefined` where they can be cloned. */
   obstacle(architecture: Architecture, signal: AbortSignal): Promise<string | undefined>;
   /** For a host without an obstacle. `now`: makes the template even when its shape was not asked for before, or could not be had a while ago. */
   wayFor(request: WayRequest, context: MachineContext, options?: { now?: boolean }): Promise<Way>;
+  /** Whether a clone of this template has answered since this process began; else the next one has to show it. */
+  isProven(template: Template): boolean;
+  reportSuccess(template: Template): Promise<void>;
   /**
-   * A clone did not start. A damaged template is removed, so that the next sandbox gets a new one; without damage,
-   * machines of its kind boot for a while.
+   * A clone did not start. A damaged template is removed, so that the next sandbox gets a new one. One that none has come
+   * out of is removed, too, and machines of its kind boot for a while. One that has worked gets another try.
    */
   reportFailure(template: Template, reason: string): Promise<void>;
+  /** Of which kinds machines boot because their template does not work, with the reasons. */
+  doubts(): Promise<string[]>;
   /** Builds that are under way in this process. */
   readonly building: ReadonlySet<string>;
   /** Ends what is made for later. */
   close(): Promise<void>;
 }
 
-export interface TemplatesOptions extends TemplateOptions {
-  owner: string;
-  store: TemplateStore;
+export interface TemplatesOptions extends TemplateMakerOptions {
   use: TemplateUse;
-  /** Where is remembered that QEMU cannot do what cloning needs. */
-  cloningRefusalPath: string;
   /** The size that most sandboxes have; larger ones grow out of a template of this memory. */
   usual: Pick<MachineShape, "vcpus" | "memoryBytes"> | undefined;
-  /** All templates together, in bytes of disk; 0 for none at all. */
-  budgetBytes: number;
 }
 
 /** A size that no clone can grow to gets a template when it is asked for so often. */
 const worthFrom = 2;
 /** A size that clones grow to is worth a template, which saves them that, when it is asked for so often. */
 const oftenFrom = 5;
-/** How long machines boot after their template could not be made or used, before that is tried again. */
-const giveUpMs = 30 * 60_000;
+const discardTimeoutMs = 60_000;
 
-/** `freeze` is `makeTemplate`, except in tests. */
-export function createTemplates(
-  host: LibvirtHost,
-  options: TemplatesOptions,
-  freeze: typeof makeTemplate = makeTemplate,
-): Templates {
-  const { store } = options;
-  const shared = createSharedWork<ReadyTemplate, MachineStep>("the template");
-  const building = new Set<string>();
-  /** Keys of templates that could not be made or used a short time ago. */
-  const givenUp = new Map<string, { reason: string; untilMs: number }>();
+/** With a budget of 0, none at all. */
+export function createTemplates(host: LibvirtHost, options: TemplatesOptions): Templates {
+  const { store, trust } = options;
+  const maker = createTemplateMaker(host, options);
   const closing = new AbortController();
   let behind: Promise<void> | undefined;
   /** What is made behind. */
   let behindKey: string | undefined;
+  /** Builds that were found not to work: of several clones at once, the first to fail says so. */
+  const discarded = new Set<string>();
 
   function isUsual({ vcpus, memoryBytes }: MachineShape): boolean {
     return vcpus === options.usual?.vcpus && memoryBytes === options.usual.memoryBytes;
   }
 
-  function giveUp(key: string, reason: string): void {
-    givenUp.set(key, { reason, untilMs: performance.now() + giveUpMs });
-  }
-
-  function gaveUpFor(key: string): string | undefined {
-    const found = givenUp.get(key);
-    if (found !== undefined && found.untilMs > performance.now()) return found.reason;
-    givenUp.delete(key);
-    return undefined;
-  }
-
-  async function make(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate> {
-    const { signal, onStep } = context;
-    const build = newBuild();
-    building.add(build);
-    try {
-      const metadata = {
-        kind: "preparation" as const,
-        id: `preparing-${build}`,
-        owner: options.owner,
-        key,
-        build,
-        maker: await markOfThisProcess(),
-      };
-      await freeze(host, { ...request, metadata }, options, onStep, signal);
-    } finally {
-      building.delete(build);
-    }
-    // What could not be removed now is looked at again with the next template.
-    await store.keepWithin(options.budgetBytes, key, signal).catch(() => undefined);
-    const made = await store.open(key, signal);
-    if (made !== undefined) return made;
-    throw new Error("it was removed or damaged as soon as it was made");
-  }
-
   async function openOrMake(request: WayRequest, key: string, context: MachineContext): Promise<CloneWay> {
-    try {
-      const ready =
-        (await store.open(key, context.signal)) ??
-        (await shared.run(key, { signal: context.signal, onNews: context.onStep }, async (signal, onStep) => {
-          return (await store.open(key, signal)) ?? (await make(request, key, { signal, onStep }));
-        }));
-      return { ...ready, shape: request.shape, growth: undefined };
-    } catch (error) {
-      if (context.signal.aborted) throw new AbortedError("making a template", error);
-      if (error instanceof CloningRefusedError) {
-        const { architecture } = request.shape;
-        await rememberRefusal(host, architecture, options.cloningRefusalPath, error, context.signal);
-      }
-      throw error;
-    }
-  }
-
-  /** What `work` answers; where that fails, machines of the key boot for a while. */
-  async function orBoot(key: string, signal: AbortSignal, work: () => Promise<Way>): Promise<Way> {
-    try {
-      return await work();
-    } catch (error) {
-      if (signal.aborted) throw error;
-      const { code } = toHeyvmError(error);
-      // A full disk or a guest that does not start is no better for a machine that boots.
-      if (code === "disk_full" || code === "guest_unresponsive") throw error;
-      const reason = `no template could be made: ${messageOf(error)}`;
-      giveUp(key, reason);
-      return { template: undefined, reason };
-    }
+    return { ...(await maker.openOrMake(request, key, context)), shape: request.shape, growth: undefined };
   }
 
   /**
@@ -168,9 +87,13 @@ export function createTemplates(
     if (own !== undefined) return { ...own, shape: request.shape, growth: undefined };
     const growable = growableShape(options.usual, request.shape);
     const growableKey = growable === undefined ? undefined : await keyOf(request, growable, signal);
-    if (growable === undefined || growableKey === undefined || gaveUpFor(growableKey) !== undefined) {
-      const failure = gaveUpFor(key);
-      if (failure !== undefined) return { template: undefined, reason: failure };
+    if (
+      growable === undefined ||
+      growableKey === undefined ||
+      (await trust.doubt(growableKey)) !== undefined
+    ) {
+      const doubt = await trust.doubt(key);
+      if (doubt !== undefined) return { template: undefined, reason: doubt };
       if (behindKey === key) return openOrMake(request, key, context);
       if (asked >= worthFrom) makeBehind(request, key);
       const reason = asked >= worthFrom ? "its template is being made" : "no sandbox had this size before";
@@ -192,15 +115,17 @@ export function createTemplates(
 
   /** One at a time: whoever uses the host now matters more. */
   function makeBehind(request: WayRequest, key: string): void {
-    const { signal } = closing;
-    if (signal.aborted || behindKey !== undefined || gaveUpFor(key) !== undefined) return;
+    if (closing.signal.aborted || behindKey !== undefined) return;
     behindKey = key;
-    behind = openOrMake(request, key, { signal, onStep: () => undefined })
-      .then(
-        () => undefined,
-        (error: unknown) => giveUp(key, `no template could be made: ${messageOf(error)}`),
-      )
+    behind = makeUnlessDoubted(request, key)
+      // The next who asks is told.
+      .catch(() => undefined)
       .finally(() => (behindKey = undefined));
+  }
+
+  async function makeUnlessDoubted(request: WayRequest, key: string): Promise<void> {
+    if ((await trust.doubt(key)) !== undefined) return;
+    await maker.openOrMake(request, key, { signal: closing.signal, onStep: () => undefined });
   }
 
   function keyOf(request: WayRequest, shape: MachineShape, signal: AbortSignal): Promise<string> {
@@ -208,7 +133,7 @@ export function createTemplates(
   }
 
   return {
-    building,
+    building: maker.building,
     list: (signal) => store.list(signal),
     remove: (key, signal) => store.remove(key, signal),
 
@@ -220,12 +145,16 @@ export function createTemplates(
     async wayFor(request, context, { now = false } = {}) {
       const { signal } = context;
       const key = await keyOf(request, request.shape, signal);
-      if (now) return openOrMake(request, key, context);
-      return orBoot(key, signal, async () => {
+      if (now) {
+        const way = await openOrMake(request, key, context);
+        await trust.letTry(key);
+        return way;
+      }
+      return orBoot(signal, async () => {
         if (!isUsual(request.shape)) return wayOfOtherSize(request, key, context);
         await options.use.ask(key);
-        const failure = gaveUpFor(key);
-        if (failure !== undefined) return { template: undefined, reason: failure };
+        const doubt = await trust.doubt(key);
+        if (doubt !== undefined) return { template: undefined, reason: doubt };
         return openOrMake(request, key, context);
       });
     },
@@ -233,12 +162,31 @@ export function createTemplates(
     async close() {
       closing.abort();
       await behind;
-      await options.use.saved();
+      await Promise.all([options.use.saved(), trust.saved()]);
     },
 
+    isProven: ({ build }) => trust.isProven(build),
+    reportSuccess: ({ key, build }) => trust.prove(key, build),
     async reportFailure(template, reason) {
-      const damage = await store.removeDamaged(template, AbortSignal.timeout(60_000));
-      if (damage === undefined) giveUp(template.key, reason);
+      const { key, build, marker } = template;
+      if (trust.unprove(build) || discarded.has(build)) return;
+      discarded.add(build);
+      const signal = AbortSignal.timeout(discardTimeoutMs);
+      if ((await store.removeDamaged(template, signal)) !== undefined) return;
+      await trust.doubtFrom(key, kindOf(marker.reference, marker.template.type, marker.template), reason);
+      await store.discard(template, signal);
     },
+    doubts: () => trust.doubts(),
   };
+}
+
+/** What `work` answers; where that fails, the machine boots: no create fails because of a template. */
+async function orBoot(signal: AbortSignal, work: () => Promise<Way>): Promise<Way> {
+  try {
+    return await work();
+  } catch (error) {
+    // Without libvirt it cannot boot, either.
+    if (signal.aborted || toHeyvmError(error).code === "backend_unavailable") throw error;
+    return { template: undefined, reason: `no template could be made: ${messageOf(error)}` };
+  }
 }

@@ -1,0 +1,155 @@
+/** Finds a template or makes it: once, however many want it, and only where there is room for it. */
+import { statfs } from "node:fs/promises";
+
+import { createSharedWork } from "../../../config/shared-work.ts";
+import { formatSize } from "../../../config/size.ts";
+import { AbortedError, HeyvmError, messageOf, toHeyvmError } from "../../../errors/index.ts";
+import type { Image } from "../../../images/image.ts";
+import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
+import type { LibvirtHost } from "../host.ts";
+import { newBuild } from "../names.ts";
+import { markOfThisProcess } from "../process-mark.ts";
+import { makeTemplate, type TemplateOptions } from "./make-template.ts";
+import { CloningRefusedError, rememberRefusal } from "./obstacle.ts";
+import type { MachineShape } from "./template-key.ts";
+import type { ReadyTemplate, TemplateStore } from "./template-store.ts";
+import type { TemplateTrust } from "./template-trust.ts";
+
+/** What decides which template a machine is a clone of. */
+export interface WayRequest {
+  image: Image;
+  type: SandboxType;
+  preparedDisk: string;
+  shape: MachineShape;
+}
+
+export interface TemplateMakerOptions extends TemplateOptions {
+  owner: string;
+  store: TemplateStore;
+  trust: TemplateTrust;
+  /** Where is remembered that QEMU cannot do what cloning needs. */
+  cloningRefusalPath: string;
+  /** All templates together, in bytes of disk. */
+  budgetBytes: number;
+  /** `makeTemplate`, except in tests. */
+  freeze?: typeof makeTemplate | undefined;
+  /** How much room a folder's disk has, except in tests. */
+  freeBytes?: ((folder: string) => Promise<number>) | undefined;
+}
+
+export interface TemplateMaker {
+  /** On failure machines of the key are doubted. */
+  openOrMake(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate>;
+  /** Builds that are under way in this process. */
+  readonly building: ReadonlySet<string>;
+}
+
+/** Making it could fill the disk, under the feet of all that runs here. */
+export class NoRoomForTemplateError extends HeyvmError {
+  constructor(neededBytes: number, freeBytes: number, folder: string) {
+    const sizes = `${formatSize(neededBytes)}, and the disk of ${folder} has ${formatSize(freeBytes)} free`;
+    super("disk_full", `a template may take ${sizes}`, {
+      hint: "make room: heyvm prune removes what no sandbox needs",
+      details: { path: folder },
+    });
+  }
+}
+
+/** For what the guest writes while its template is made, and for those whose sandboxes run. */
+const roomBesideMemoryBytes = 512 * 1024 ** 2;
+
+export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOptions): TemplateMaker {
+  const { store, trust, freeze = makeTemplate, freeBytes = freeBytesOf } = options;
+  const shared = createSharedWork<ReadyTemplate, MachineStep>("the template");
+  const building = new Set<string>();
+
+  /** Looked at each time: others fill and empty the disk, too. */
+  async function checkRoom({ memoryBytes }: MachineShape, signal: AbortSignal): Promise<void> {
+    const { folder } = await host.storage(signal);
+    const neededBytes = memoryBytes + roomBesideMemoryBytes;
+    const free = await freeBytes(folder);
+    if (free < neededBytes) throw new NoRoomForTemplateError(neededBytes, free, folder);
+  }
+
+  async function make(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate> {
+    const { signal, onStep } = context;
+    await checkRoom(request.shape, signal);
+    const build = newBuild();
+    building.add(build);
+    try {
+      const metadata = {
+        kind: "preparation" as const,
+        id: `preparing-${build}`,
+        owner: options.owner,
+        key,
+        build,
+        maker: await markOfThisProcess(),
+      };
+      await freeze(host, { ...request, metadata }, options, onStep, signal);
+    } finally {
+      building.delete(build);
+    }
+    // What could not be removed now is looked at again with the next template.
+    await store.keepWithin(options.budgetBytes, key, signal).catch(() => undefined);
+    const made = await store.open(key, signal);
+    if (made !== undefined) return made;
+    throw new Error("it was removed or damaged as soon as it was made");
+  }
+
+  /** Once for all who wait for it. */
+  async function remember(error: unknown, { image, type, shape }: WayRequest, key: string): Promise<void> {
+    if (error instanceof NoRoomForTemplateError || toHeyvmError(error).code === "backend_unavailable") return;
+    await trust.doubtFrom(
+      key,
+      kindOf(image.reference, type, shape),
+      `no template could be made: ${messageOf(error)}`,
+    );
+    if (!(error instanceof CloningRefusedError)) return;
+    const { architecture } = shape;
+    await rememberRefusal(
+      host,
+      architecture,
+      options.cloningRefusalPath,
+      error,
+      AbortSignal.timeout(rememberTimeoutMs),
+    );
+  }
+
+  return {
+    building,
+    async openOrMake(request, key, { signal, onStep }) {
+      try {
+        return (
+          (await store.open(key, signal)) ??
+          (await shared.run(key, { signal, onNews: onStep }, async (signal, onStep) => {
+            try {
+              return (await store.open(key, signal)) ?? (await make(request, key, { signal, onStep }));
+            } catch (error) {
+              if (!signal.aborted) await remember(error, request, key);
+              throw error;
+            }
+          }))
+        );
+      } catch (error) {
+        if (signal.aborted) throw new AbortedError("making a template", error);
+        throw error;
+      }
+    },
+  };
+}
+
+const rememberTimeoutMs = 30_000;
+
+/** For people: `debian:12 for python, 1 CPU, 1 GiB`. */
+export function kindOf(
+  reference: string,
+  type: SandboxType,
+  { vcpus, memoryBytes }: Pick<MachineShape, "vcpus" | "memoryBytes">,
+): string {
+  return `${reference} for ${type}, ${vcpus} ${vcpus === 1 ? "CPU" : "CPUs"}, ${formatSize(memoryBytes)}`;
+}
+
+async function freeBytesOf(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
