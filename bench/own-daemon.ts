@@ -9,21 +9,29 @@ import { Heyvm } from "../src/sdk/index.ts";
 
 export interface OwnDaemon extends AsyncDisposable {
   heyvm: Heyvm;
+  /** For a command line that is to speak to it, as of somebody who has no settings in his environment. */
+  cliEnv: NodeJS.ProcessEnv;
 }
 
 const endTimeoutMs = 60_000;
 
-/** `settings`: environment variables (`HEYVM_…`). Templates are turned on unless they say otherwise. */
+/**
+ * `settings`: environment variables (`HEYVM_…`); an empty one stands for the default, whatever the environment says.
+ * Templates are turned on unless they say otherwise.
+ */
 export async function startOwnDaemon(settings: Readonly<Record<string, string>>): Promise<OwnDaemon> {
   const root = await mkdtemp(join(tmpdir(), "heyvm-bench-"));
   // An image that was verified is another than one that was found.
   await copyFile(statePaths(stateFolder()).imageIndex, statePaths(root).imageIndex).catch(() => undefined);
   const before = { ...process.env };
-  Object.assign(process.env, { HEYVM_TEMPLATES_BUDGET: "20G" }, settings, { MVM_DATA_DIR: root });
+  // Where the user has named his daemon's socket, we would find that one.
+  const own = { MVM_DATA_DIR: root, HEYVM_SOCKET: "" };
+  Object.assign(process.env, { HEYVM_TEMPLATES_BUDGET: "20G" }, settings, own);
   try {
     const heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message) });
     return {
       heyvm,
+      cliEnv: { ...withoutSettings(before), MVM_DATA_DIR: root },
       async [Symbol.asyncDispose]() {
         heyvm.close();
         await endDaemon(root);
@@ -33,6 +41,10 @@ export async function startOwnDaemon(settings: Readonly<Record<string, string>>)
   } finally {
     process.env = before;
   }
+}
+
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("HEYVM_")));
 }
 
 async function endDaemon(root: string): Promise<void> {
