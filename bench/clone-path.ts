@@ -1,95 +1,71 @@
 /**
  * What clones promise, measured in one run: beside the same image booted by QEMU alone, beside the same clone by QEMU alone,
- * with a machine launched ahead, and out of the warm pool.
+ * with machines launched ahead, out of the warm pool, by `heyvm run`, and ten at once.
  *
- *     npx tsx bench/clone-path.ts [image] [runs] [seconds of idling]
+ *     script/build && npx tsx bench/clone-path.ts [image] [rounds] [seconds of idling]
  *
- * Starts three daemons of its own, which share templates with the user's; the one that it measures is made anew. Needs the libvirt backend at a local URI, and `virsh`.
+ * A round measures one of each, in turns. After each fourth round and after the last comes a set: ten clones that are kept
+ * running, ten of `heyvm run` at once, and a stock boot. With fewer than ten rounds, a set has as many as there are rounds,
+ * but two at least. The figures are medians of the rounds or of the sets; the last clone to the first is the ratio of their
+ * medians. The CLI is `node bin/heyvm`, which runs what `script/build` has made.
+ *
+ * Starts three daemons of its own, which share templates with the user's; the one that it measures is made anew. Needs the
+ * libvirt backend at a local URI, and `virsh`.
  */
 import { execFile } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import type { Heyvm, OwnedSandbox } from "../src/sdk/index.ts";
-import { createToFirstOutput, type FirstOutput } from "./first-output.ts";
-import { startOwnDaemon } from "./own-daemon.ts";
-import { type ClonePattern, patternOf, plainClone, virshCreate } from "./plain-clone.ts";
-import { cpuSeconds, findQemu, formatMb, measureQemu, type QemuMemory } from "./qemu-process.ts";
-import { formatMs, median, percentile, printTable } from "./statistics.ts";
+import { type CloneFigures, printCloneFigures } from "./clone-figures.ts";
+import { cloneToFirstOutput } from "./first-output.ts";
+import { keepClones } from "./kept-clones.ts";
+import { type OwnDaemon, startOwnDaemon } from "./own-daemon.ts";
+import { patternOf, plainClone, virshCreate } from "./plain-clone.ts";
+import { cpuSeconds, findQemu, measureQemu } from "./qemu-process.ts";
+import { type RunsAtOnce, runTrue, runTrueAtOnce } from "./run-command.ts";
 import { bootStock } from "./stock-boot.ts";
 
-const [image = "debian:12", runs = "20", idleSeconds = "30"] = process.argv.slice(2);
+const [image = "debian:12", roundsWanted = "20", idleSeconds = "30"] = process.argv.slice(2);
+const rounds = Number(roundsWanted);
+const roundsPerSet = 4;
+/** The promises are of ten. */
+const together = Math.min(10, Math.max(2, rounds));
 const memoryBytes = 1024 ** 3;
 /** By default long enough for what a new guest does in the background. */
 const idleMs = Number(idleSeconds) * 1000;
-/** Until what a removed machine and a new one leave to do is over. */
-const pauseMs = 3000;
+/** Until what a removed machine and a new one leave to do is over; where idling is cut short, so is this. */
+const pauseMs = Math.min(3000, idleMs);
+const waitTimeoutMs = 120_000;
 
 await using plain = await startOwnDaemon({ HEYVM_TEMPLATES_SHELLS: "0" });
-await using ahead = await startOwnDaemon({ HEYVM_TEMPLATES_SHELLS: "1" });
+// As many machines launched ahead as by default: what users have who turn templates on and nothing else.
+await using ahead = await startOwnDaemon({ HEYVM_TEMPLATES_SHELLS: "" });
 const pool = { HEYVM_POOL_SIZE: "1", HEYVM_POOL_IMAGE: image, HEYVM_POOL_TYPE: "shell" };
 await using pooled = await startOwnDaemon({ HEYVM_TEMPLATES_SHELLS: "0", ...pool });
 const pulled = await plain.heyvm.images.pull(image);
 
 console.error("the template, made anew …");
 const template = await makeTemplate();
-const { idle, pattern, uri } = await measureIdle((await clone(plain.heyvm)).sandbox);
-await (await clone(ahead.heyvm)).sandbox.remove();
-console.error(`${runs} rounds …`);
-const times = await runRounds(Number(runs), pattern, uri);
-console.error(`${runs} clones that are kept …`);
-const kept = await runKept(Number(runs));
-console.error("the stock boot …");
-const stock = await bootStock({ image: pulled, accelerator: idle.accelerator, memoryBytes });
+const { idle, pattern, uri } = await measureIdle((await cloneToFirstOutput(plain.heyvm, image)).sandbox);
+await (await cloneToFirstOutput(ahead.heyvm, image)).sandbox.remove();
 
-const cloneMs = median(times.clone);
-const aheadMs = median(times.ahead);
-const ratio = (ms: number, to: number): string => (ms / to).toFixed(2);
-printTable([
-  ["from nothing to a command's output", "median", "p95", "to a clone"],
-  [`clone: create to first output (${times.clone.length} rounds)`, ...timesOf(times.clone), "1.00"],
-  ["clone of a machine launched ahead (shell)", ...timesOf(times.ahead), ratio(aheadMs, cloneMs)],
-  ["warm machine", ...timesOf(times.warm), ratio(median(times.warm), cloneMs)],
-  ["the same clone by QEMU alone", ...timesOf(times.plain), ratio(median(times.plain), cloneMs)],
-  ["virsh create --paused of its XML", ...timesOf(times.virsh), ratio(median(times.virsh), cloneMs)],
-  ["stock boot: cloud-init's first commands (1 run)", formatMs(stock.firstStageMs), "-", "-"],
-  ["stock boot: its user's commands", formatMs(stock.userCommandsMs), "-", "-"],
-  ["making the template, of a prepared disk (1 run)", formatMs(template.totalMs), "-", "-"],
-  ["… of that, until it rests and is frozen", formatMs(template.settlingMs), "-", "-"],
-]);
-console.log("");
-const byHand = median(times.plain) + median(times.virsh);
-printTable([
-  ["what is promised", "measured", "promised"],
-  ["stock boot to a clone", ratio(stock.userCommandsMs, cloneMs), "at least 100"],
-  ["stock boot to a clone of a machine launched ahead", ratio(stock.userCommandsMs, aheadMs), "at least 200"],
-  ["clone to one by QEMU alone and one virsh create", ratio(cloneMs, byHand), "at most 1.2"],
-  ["warm machine to clone", ratio(median(times.warm), cloneMs), "at most 0.1"],
-  [
-    `last five to first five of ${kept.timesMs.length} kept running`,
-    lastToFirst(kept.timesMs),
-    "at most 1.3",
-  ],
-  [
-    "making a template to a stock boot and the time to settle",
-    ratio(template.totalMs, stock.userCommandsMs + template.settlingMs),
-    "at most 1.3",
-  ],
-  ["private memory of an idle clone after 30 s", formatMb(idle.later.privateBytes), "at most 55 MB"],
-]);
-console.log("");
-printTable([
-  ["one QEMU's memory", "private", "guest wrote", "guest read", "translated code", "rest", "PSS"],
-  memoryRow("clone, at once", idle.atOnce),
-  memoryRow(`clone, after ${idleMs / 1000} s of idling`, idle.later),
-  memoryRow(`clone, mean of ${kept.timesMs.length}`, kept.memory),
-  memoryRow("stock boot, at its end", stock.memory),
-]);
-console.log("");
-console.log(
-  `CPU of an idle clone: ${idle.firstCpuSeconds.toFixed(2)} s in its first ${idleMs / 1000} s, ` +
-    `${idle.nextCpuSeconds.toFixed(2)} s in the next`,
-);
+const timesMs: CloneFigures["timesMs"] = {
+  clone: [],
+  ahead: [],
+  warm: [],
+  plain: [],
+  virsh: [],
+  run: [],
+  runAhead: [],
+};
+const sets: CloneFigures["sets"] = { kept: [], atOnce: [], atOnceAhead: [], stock: [] };
+for (let round = 1; round <= rounds; round += 1) {
+  console.error(`round ${round} of ${rounds} …`);
+  await measureRound();
+  if (round % roundsPerSet === 0 || round === rounds) await measureSet();
+}
+printCloneFigures({ timesMs, sets, template, idle, together, idleSeconds: idleMs / 1000 });
 
 /** Of a prepared disk that is there: its making is not counted. */
 async function makeTemplate(): Promise<{ totalMs: number; settlingMs: number }> {
@@ -109,19 +85,11 @@ async function makeTemplate(): Promise<{ totalMs: number; settlingMs: number }> 
   return { totalMs: performance.now() - begin, settlingMs };
 }
 
-async function clone(heyvm: Heyvm): Promise<FirstOutput> {
-  const made = await createToFirstOutput(heyvm, { image, backend: "libvirt", type: "shell" });
-  const { startMode, startReason } = made.sandbox.info;
-  if (startMode === "cloned") return made;
-  await made.sandbox.remove();
-  throw new Error(`the sandbox was not cloned: ${startReason}`);
-}
-
 /** Another clone runs beside it: what both read of the template is no longer private to either. */
 async function measureIdle(companion: OwnedSandbox) {
   await using _companion = companion;
   await delay(idleMs);
-  const { sandbox } = await clone(plain.heyvm);
+  const { sandbox } = await cloneToFirstOutput(plain.heyvm, image);
   await using _sandbox = sandbox;
   const { pid, args } = await findQemu(sandbox);
   const atOnce = await measureQemu(pid, memoryBytes);
@@ -137,105 +105,69 @@ async function measureIdle(companion: OwnedSandbox) {
   return { idle: { atOnce, later, accelerator, ...cpu }, pattern: await patternOf(sandbox, uri), uri };
 }
 
-async function runRounds(count: number, pattern: ClonePattern, uri: string) {
-  const times = {
-    clone: [] as number[],
-    ahead: [] as number[],
-    warm: [] as number[],
-    plain: [] as number[],
-    virsh: [] as number[],
-  };
-  for (let round = 0; round < count; round += 1) {
-    await delay(pauseMs);
-    times.clone.push(await timeOf(plain.heyvm));
-    times.plain.push(await plainClone(pattern));
-    times.virsh.push(await virshCreate(pattern, uri));
-    await shellWaits(uri);
-    await delay(pauseMs);
-    times.ahead.push(await timeOf(ahead.heyvm));
-    await poolFull();
-    await delay(pauseMs);
-    times.warm.push(await timeOf(pooled.heyvm, "Taking a warm machine"));
-  }
-  return times;
+async function measureRound(): Promise<void> {
+  await delay(pauseMs);
+  timesMs.clone.push(await timeOf(plain.heyvm));
+  timesMs.plain.push(await plainClone(pattern));
+  timesMs.virsh.push(await virshCreate(pattern, uri));
+  await delay(pauseMs);
+  timesMs.run.push(await runTrue(plain, image));
+  await shellWaits();
+  timesMs.ahead.push(await timeOf(ahead.heyvm));
+  await shellWaits();
+  timesMs.runAhead.push(await runTrue(ahead, image));
+  await until("the warm pool's filling", poolIsFull);
+  await delay(pauseMs);
+  timesMs.warm.push(await timeOf(pooled.heyvm, "Taking a warm machine"));
+}
+
+async function measureSet(): Promise<void> {
+  console.error(`${together} clones that are kept …`);
+  sets.kept.push(await keepClones(plain.heyvm, image, { count: together, memoryBytes, pauseMs, idleMs }));
+  console.error(`${together} of heyvm run at once …`);
+  await shellWaits();
+  sets.atOnceAhead.push(await runAtOnce(ahead));
+  await delay(pauseMs);
+  sets.atOnce.push(await runAtOnce(plain));
+  console.error("a stock boot …");
+  sets.stock.push(await bootStock({ image: pulled, accelerator: idle.accelerator, memoryBytes }));
 }
 
 /** `step`: one that it must have taken. */
 async function timeOf(heyvm: Heyvm, step = "Cloning the machine"): Promise<number> {
-  const { sandbox, totalMs, stepsMs } = await clone(heyvm);
+  const { sandbox, totalMs, stepsMs } = await cloneToFirstOutput(heyvm, image);
   await sandbox.remove();
   if (!stepsMs.has(step)) throw new Error(`it did not come by ${step}`);
   return totalMs;
 }
 
-async function shellWaits(uri: string): Promise<void> {
-  const list = ["--connect", uri, "list", "--state-paused", "--name"];
-  while (!(await promisify(execFile)("virsh", list)).stdout.includes("heyvm-sb-")) await delay(500);
+/** One that fails is a defect, of which the exit code tells; the other figures are printed all the same. */
+async function runAtOnce(daemon: OwnDaemon): Promise<RunsAtOnce> {
+  const runs = await runTrueAtOnce(daemon, image, together);
+  for (const failure of runs.failures) console.error(failure);
+  if (runs.failures.length > 0) process.exitCode = 1;
+  if (runs.booted > 0) console.error(`${runs.booted} of them booted instead of being cloned`);
+  return runs;
 }
 
-async function poolFull(): Promise<void> {
-  for (;;) {
-    const found = (await pooled.heyvm.backends()).find((backend) => backend.pool !== undefined)?.pool;
-    if (found !== undefined && found.ready === found.size) return;
+/** And what was launched or removed before it is over. */
+async function shellWaits(): Promise<void> {
+  const list = ["--connect", uri, "list", "--state-paused", "--name"];
+  await until("the launch of a machine ahead", async () =>
+    (await promisify(execFile)("virsh", list)).stdout.includes("heyvm-sb-"),
+  );
+  await delay(pauseMs);
+}
+
+async function poolIsFull(): Promise<boolean> {
+  const found = (await pooled.heyvm.backends()).find((backend) => backend.pool !== undefined)?.pool;
+  return found !== undefined && found.ready === found.size;
+}
+
+async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + waitTimeoutMs;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`${what} takes longer than ${waitTimeoutMs / 1000} s`);
     await delay(500);
   }
-}
-
-async function runKept(count: number): Promise<{ timesMs: number[]; memory: QemuMemory }> {
-  const timesMs: number[] = [];
-  const sandboxes: OwnedSandbox[] = [];
-  try {
-    for (let run = 0; run < count; run += 1) {
-      await delay(pauseMs);
-      const { sandbox, totalMs } = await clone(plain.heyvm);
-      sandboxes.push(sandbox);
-      timesMs.push(totalMs);
-    }
-    await delay(idleMs);
-    const memories: QemuMemory[] = [];
-    for (const sandbox of sandboxes) {
-      memories.push(await measureQemu((await findQemu(sandbox)).pid, memoryBytes));
-    }
-    return { timesMs, memory: meanOf(memories) };
-  } finally {
-    for (const sandbox of sandboxes) await sandbox[Symbol.asyncDispose]();
-  }
-}
-
-/** Of five each: one alone is chance. */
-function lastToFirst(timesMs: readonly number[]): string {
-  return ratio(median(timesMs.slice(-5)), median(timesMs.slice(0, 5)));
-}
-
-function meanOf(memories: readonly QemuMemory[]): QemuMemory {
-  const mean = (pick: (memory: QemuMemory) => number): number =>
-    memories.reduce((sum, memory) => sum + pick(memory), 0) / memories.length;
-  return {
-    privateBytes: mean((memory) => memory.privateBytes),
-    proportionalBytes: mean((memory) => memory.proportionalBytes),
-    residentBytes: mean((memory) => memory.residentBytes),
-    private: {
-      guestWritten: mean((memory) => memory.private.guestWritten),
-      guestRead: mean((memory) => memory.private.guestRead),
-      translatedCode: mean((memory) => memory.private.translatedCode),
-      rest: mean((memory) => memory.private.rest),
-    },
-  };
-}
-
-function timesOf(samples: readonly number[]): string[] {
-  return [formatMs(median(samples)), formatMs(percentile(samples, 0.95))];
-}
-
-function memoryRow(title: string, memory: QemuMemory): string[] {
-  const { guestWritten, guestRead, translatedCode, rest } = memory.private;
-  const columns = [
-    memory.privateBytes,
-    guestWritten,
-    guestRead,
-    translatedCode,
-    rest,
-    memory.proportionalBytes,
-  ];
-  return [title, ...columns.map(formatMb)];
 }

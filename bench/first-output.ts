@@ -12,6 +12,15 @@ export interface FirstOutput {
   stepsMs: ReadonlyMap<string, number>;
 }
 
+/** Of a clone, with the shell type and default size; throws when the sandbox boots instead. */
+export async function cloneToFirstOutput(heyvm: Heyvm, image: string): Promise<FirstOutput> {
+  const made = await createToFirstOutput(heyvm, { image, backend: "libvirt", type: "shell" });
+  const { startMode, startReason } = made.sandbox.info;
+  if (startMode === "cloned") return made;
+  await made.sandbox.remove();
+  throw new Error(`the sandbox was not cloned: ${startReason}`);
+}
+
 export async function createToFirstOutput(heyvm: Heyvm, options: CreateSandboxOptions): Promise<FirstOutput> {
   const stepsMs = new Map<string, number>();
   const begunMs = new Map<string, number>();

@@ -2,6 +2,7 @@
 import { readdir, readFile } from "node:fs/promises";
 
 import type { Sandbox } from "../src/sdk/index.ts";
+import { median } from "./statistics.ts";
 
 export interface QemuProcess {
   pid: number;
@@ -73,6 +74,22 @@ export async function measureQemu(pid: number, guestBytes: number): Promise<Qemu
     }
   }
   return memory;
+}
+
+/** Field by field: the parts need not add up to the whole. */
+export function medianMemory(memories: readonly QemuMemory[]): QemuMemory {
+  const middle = (pick: (memory: QemuMemory) => number): number => median(memories.map(pick));
+  return {
+    privateBytes: middle((memory) => memory.privateBytes),
+    proportionalBytes: middle((memory) => memory.proportionalBytes),
+    residentBytes: middle((memory) => memory.residentBytes),
+    private: {
+      guestWritten: middle((memory) => memory.private.guestWritten),
+      guestRead: middle((memory) => memory.private.guestRead),
+      translatedCode: middle((memory) => memory.private.translatedCode),
+      rest: middle((memory) => memory.private.rest),
+    },
+  };
 }
 
 interface Mapping {
