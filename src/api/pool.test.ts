@@ -88,6 +88,24 @@ test("a create of another shape or with a mount is made for itself", async () =>
   expect((await api.call("POST", "/sandboxes", {})).json.id).toBe(id);
 });
 
+test("a create that wants no clone is made for itself, says so once, and is a sandbox as any other", async () => {
+  const api = await start(await testFolder());
+  const id = await waiting(api);
+  const { json: made } = await api.call("POST", "/sandboxes", { name: "booted", clone: false });
+  expect(made).toMatchObject({
+    status: "running",
+    start_mode: "booted",
+    start_reason: "that was asked for",
+  });
+  expect(made.id).not.toBe(id);
+  const { json: claimed } = await api.call("POST", "/sandboxes", { clone: true });
+  expect(claimed).toMatchObject({ id, start_mode: "booted" });
+  expect(claimed).not.toHaveProperty("start_reason");
+  const { json: again } = await api.call("POST", "/sandboxes/booted/restart");
+  expect(again).toMatchObject({ status: "running", start_mode: "booted" });
+  expect(again).not.toHaveProperty("start_reason");
+});
+
 test("a name that is taken is refused, and the machine waits on", async () => {
   const api = await start(await testFolder());
   await api.call("POST", "/sandboxes", { name: "box", cpus: 2 });

@@ -89,6 +89,7 @@ export function fromCreateRequest(body: CreateSandboxRequest): CreateRequest {
     setupHooks: body.setup_hooks,
     network: body.needs_network,
     labels: body.labels,
+    clone: body.clone,
   };
 }
 

@@ -100,6 +100,8 @@ export interface MachineContext {
 export interface MakingContext extends MachineContext {
   /** A last look at the host's folders, which may have changed since the create began. Throws where the machine must not be made. */
   lastLook?: (() => Promise<void>) | undefined;
+  /** The machine is to boot, also where it could be a clone. It is the same machine afterwards; a backend that clones none need not look. */
+  boot?: boolean | undefined;
 }
 
 /** One thing that `heyvm doctor` looked at. */

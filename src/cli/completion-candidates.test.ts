@@ -27,6 +27,8 @@ describe("completion", () => {
   test("options of the verb and global ones", async () => {
     expect(await complete("exec", "web", "--u")).toEqual(["--user", "--uri"]);
     expect(await complete("list", "--for")).toEqual(["--format"]);
+    for (const verb of ["create", "run"]) expect(await complete(verb, "--no-c")).toEqual(["--no-clone"]);
+    expect(await complete("templates", "build", "--no-c")).toEqual([]);
   });
 
   test("values of an option, also of a global one before the verb", async () => {

@@ -97,6 +97,16 @@ describe("with a real daemon", () => {
     expect((await heyvm("images", "list")).stderr).not.toContain("note:");
   });
 
+  test("--no-clone reaches the backend, and what became of it is told", async () => {
+    const create = async (...flags: string[]) =>
+      JSON.parse((await heyvm("create", "--format", "json", ...flags)).stdout);
+    const [plain, booted] = [await create(), await create("--no-clone")];
+    expect(plain).not.toHaveProperty("start_reason");
+    expect(booted).toMatchObject({ start_mode: "booted", start_reason: "that was asked for" });
+    expect((await heyvm("get", booted.id)).stdout).toMatch(/^machine: +booted: that was asked for$/m);
+    expect(await heyvm("rm", "--yes", plain.id, booted.id)).toMatchObject({ exitCode: 0 });
+  });
+
   test("run leaves nothing, and its exit code is the command's", async () => {
     const result = await heyvm("run", "--env", "GREETING=hi", "--", "sh", "-c", "echo $GREETING; exit 3");
     expect(result).toMatchObject({ exitCode: 3, stdout: "hi\n" });

@@ -40,7 +40,7 @@ async function makeSandbox(
     names.release();
     const sandbox = await entering;
     await wholly(context, sandbox, backend, progress, async (progress) => {
-      const started = await makeMachine(context, sandbox, backend, progress);
+      const started = await makeMachine(context, sandbox, wanted, progress);
       const agent = await setUpGuest(context, sandbox, started, progress, true);
       progress.signal.throwIfAborted();
       await enterService(context, sandbox, agent, started);

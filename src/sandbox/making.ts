@@ -11,6 +11,7 @@ import { setUpAfterReboot, setUpOf } from "./guest-reboot.ts";
 import { inStep, type Progress } from "./progress.ts";
 import { recordVersion, type SandboxRecord, type SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
+import type { Wanted } from "./wanted.ts";
 
 /** Undoing must end, also when the backend hangs. */
 const undoTimeoutMs = 120_000;
@@ -87,7 +88,7 @@ export async function wholly<T>(
 export async function makeMachine(
   context: SandboxContext,
   sandbox: LiveSandbox,
-  backend: Backend,
+  { backend, boot }: Pick<Wanted, "backend" | "boot">,
   progress: Progress,
 ): Promise<StartedMachine> {
   const { imageReference } = sandbox.record.spec;
@@ -113,7 +114,7 @@ export async function makeMachine(
   const started = await inStep(
     progress,
     { id: "create", title: `Creating the machine (${backend.name})` },
-    async () => await backend.create(machineSpecOf(sandbox.record), { ...progress, lastLook }),
+    async () => await backend.create(machineSpecOf(sandbox.record), { ...progress, lastLook, boot }),
   );
   for (const warning of started.warnings) progress.onWarning(warning);
   return started;

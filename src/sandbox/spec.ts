@@ -28,6 +28,8 @@ export interface CreateRequest {
   setupHooks?: readonly string[] | undefined;
   network?: boolean | undefined;
   labels?: Readonly<Record<string, string>> | undefined;
+  /** `false`: its machine boots, also where it could be a clone. Nothing that the sandbox remembers. */
+  clone?: boolean | undefined;
 }
 
 export interface SpecDefaults {

@@ -14,6 +14,8 @@ export interface Wanted {
   backend: Backend;
   spec: Omit<SandboxSpec, "name" | "slug">;
   warnings: string[];
+  /** Its machine is made for it and boots, also where it could be a clone, or one that waits. */
+  boot: boolean;
 }
 
 /** The request with all that it leaves to the settings. Throws for what cannot be made here. */
@@ -36,7 +38,8 @@ export async function resolveRequest(
     forbidden: [context.state.root],
     others: async () => [...(await unrecordedMounts(context, signal)), ...mountHolders(context)],
   };
-  return { backend, ...(await resolveSpec({ ...request, uri }, backend, defaults, surroundings)) };
+  const resolved = await resolveSpec({ ...request, uri }, backend, defaults, surroundings);
+  return { backend, ...resolved, boot: request.clone === false };
 }
 
 /** Every sandbox, whatever its state: it may be started again. What one that is off had open may be another folder by now. */
@@ -51,8 +54,9 @@ export function mountHolders({ registry }: SandboxContext): MountHolder[] {
 }
 
 /** The id of a sandbox to be. */
-export function chooseId({ backend, spec }: Wanted): string {
-  return (isForehanded(backend) ? backend.reserveId(spec) : undefined) ?? newSandboxId();
+export function chooseId({ backend, spec, boot }: Wanted): string {
+  const reserved = isForehanded(backend) && !boot ? backend.reserveId(spec) : undefined;
+  return reserved ?? newSandboxId();
 }
 
 /** What is wrong with the names by themselves is told before anything is asked of a backend. */

@@ -52,7 +52,7 @@ export async function makeWarmMachine(context: SandboxContext, signal: AbortSign
   const record = provisioningRecord(id, { ...spec, ...names }, []);
   const sandbox = await enter(context, record, backend, { warm: true });
   return await wholly(context, sandbox, backend, silentProgress(signal), async (progress) => {
-    const started = await makeMachine(context, sandbox, backend, progress);
+    const started = await makeMachine(context, sandbox, wanted, progress);
     const agent = await prepareGuest(context, sandbox, started, progress, true);
     await makeHostKeys(context, sandbox, agent);
     await rehearse(agent, sandbox.record.spec, progress.signal);

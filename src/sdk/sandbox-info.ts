@@ -48,6 +48,8 @@ export interface CreateSandboxOptions {
   setupHooks?: readonly string[] | undefined;
   needsNetwork?: boolean | undefined;
   labels?: Readonly<Record<string, string>> | undefined;
+  /** `false`: its machine boots, also where it could be a clone of a template, or one of the warm pool. Default: `true`. */
+  clone?: boolean | undefined;
 }
 
 export interface SandboxInfo {
@@ -113,6 +115,7 @@ export function toCreateRequest(options: CreateSandboxOptions): CreateSandboxInp
     setup_hooks: options.setupHooks === undefined ? undefined : [...options.setupHooks],
     needs_network: options.needsNetwork,
     labels: options.labels === undefined ? undefined : { ...options.labels },
+    clone: options.clone,
   };
 }
 

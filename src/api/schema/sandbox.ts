@@ -51,6 +51,8 @@ export const createSandboxSchema = z
     setup_hooks: z.array(z.string().min(1).max(65_536)).max(64).optional(),
     needs_network: z.boolean().optional(),
     labels: environmentSchema.optional(),
+    /** `false`: the machine boots, also where it could be a clone of a template, or one of the warm pool. */
+    clone: z.boolean().optional(),
   })
   .openapi("CreateSandbox");
 

@@ -1,7 +1,7 @@
 /** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
 import { HeyvmError, messageOf, toHeyvmError } from "../../errors/index.ts";
 import type { TemplateInfo, TemplateRequest } from "../abilities.ts";
-import type { MachineContext, MachineSpec, StartedMachine } from "../backend.ts";
+import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../backend.ts";
 import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from "./machine-definition.ts";
 import { machineNames } from "./names.ts";
 import { closeNetwork } from "./network.ts";
@@ -30,8 +30,11 @@ export async function wayOf(
   dependencies: MachineDependencies,
   preparedDisk: string,
   spec: MachineSpec,
-  context: MachineContext,
+  context: MakingContext,
 ): Promise<Way> {
+  if (context.boot === true) {
+    return { template: undefined, reason: "that was asked for, with --no-clone or clone: false" };
+  }
   const { templates } = dependencies;
   const { shape } = await machineShapeOf(dependencies, spec, context.signal);
   const reason =

@@ -94,6 +94,22 @@ test("what may have changed while a disk was prepared is looked at before anythi
   expect(host.machines.size).toBe(0);
 });
 
+test("one that is to boot boots, and says why, whatever there is to clone", async () => {
+  const dependencies = setUp(createMemoryHost());
+  let asked = 0;
+  const wayFor: Templates["wayFor"] = async (...request) => {
+    asked += 1;
+    return await noTemplates.wayFor(...request);
+  };
+  dependencies.templates = { ...noTemplates, wayFor };
+  const titles: string[] = [];
+  const onStep = ({ title }: { title: string }): void => void titles.push(title);
+  const { start } = await createMachine(dependencies, spec, { signal, onStep, boot: true });
+  expect(start).toEqual({ how: "booted", reason: expect.stringContaining("--no-clone") });
+  expect(titles).toContain(`Starting the machine (it boots: ${start.reason})`);
+  expect(asked, "a template, which would be made").toBe(0);
+});
+
 test("a create that is cancelled while it prepares leaves nothing and says so", async () => {
   const host = createMemoryHost();
   const abort = new AbortController();

@@ -94,7 +94,7 @@ export function createProcessBackend(
       await Promise.resolve([
         { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
       ]),
-    async create(spec, { signal, onStep, lastLook }) {
+    async create(spec, { signal, onStep, lastLook, boot }) {
       onStep({ id: "disk", title: "Making a folder", state: "started" });
       await lastLook?.();
       specs.set(spec.id, spec);
@@ -104,7 +104,8 @@ export function createProcessBackend(
       lastSeen.set(spec.id, "running");
       launched += 1;
       onStep({ id: "disk", title: "Making a folder", state: "done" });
-      return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted" } };
+      const reason = boot === true ? "that was asked for" : undefined;
+      return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted", reason } };
     },
     async checkStart(spec) {
       for (const { hostPath } of spec.mounts) await stat(hostPath);
