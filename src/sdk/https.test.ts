@@ -1,30 +1,19 @@
-import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 
 import { expect, test } from "vitest";
 
+import { makeCertificate } from "../api/testing/certificate.ts";
 import { CertificateUntrustedError } from "./client-errors.ts";
 import { createTransport } from "./transport.ts";
 import { openWebSocket } from "./web-socket.ts";
 
 test("a certificate that is not trusted is told as that, with what to do, by requests and web sockets", async () => {
   const folder = await mkdtemp(join(tmpdir(), "hv-https-"));
-  const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const kind = [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-subj",
-    "/CN=localhost",
-  ];
-  await promisify(execFile)("openssl", ["req", "-x509", ...kind, "-keyout", key, "-out", cert]);
+  const { cert, key } = await makeCertificate(folder, "own");
   const server = createServer({ cert: await readFile(cert), key: await readFile(key) }).listen(
     0,
     "127.0.0.1",
