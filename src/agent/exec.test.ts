@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 import { CommandNotStartableError, GuestRefusedError } from "./errors.ts";
 import { startLocalAgent } from "./testing/local-agent.ts";
-import { processesWith } from "./testing/processes.ts";
+import { killProcessesWith, processesWith } from "./testing/processes.ts";
 import { readText, runCommand } from "./testing/read-all.ts";
 import type { ExecRequest } from "./types.ts";
 
@@ -218,7 +218,8 @@ describe("exec", () => {
 
   test("detached is no part of a later session's command that was opened at the same place", async () => {
     await using agent = startLocalAgent();
-    const running = async () => await processesWith(`HEYVM_MARK=${agent.folder}`);
+    const mark = `HEYVM_MARK=${agent.folder}`;
+    const running = async () => await processesWith(mark);
     const detached = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
     const env = { HEYVM_MARK: agent.folder };
     {
@@ -229,7 +230,7 @@ describe("exec", () => {
     await using second = await agent.connect();
     const done = await runCommand(second, { argv: ["sleep", "4712"], timeoutMs: 100 });
     const left = await running();
-    for (const pid of left) process.kill(pid, "SIGKILL");
+    await killProcessesWith(mark);
     expect(done).toMatchObject({ timedOut: true });
     expect(left).toHaveLength(2);
   });
@@ -274,7 +275,7 @@ describe("a terminal", () => {
     controller.abort();
     await ended;
     await expect.poll(sleeping).toEqual(["sleep 4711"]);
-    for (const pid of await processesWith(mark)) process.kill(pid);
+    await killProcessesWith(mark);
   });
 
   test("takes keys: Ctrl-C interrupts, the end of input is Ctrl-D", async () => {

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { SessionLostError } from "./errors.ts";
 import { type LocalAgent, startLocalAgent } from "./testing/local-agent.ts";
-import { processesWith } from "./testing/processes.ts";
+import { killProcessesWith, processesWith } from "./testing/processes.ts";
 import { runCommand } from "./testing/read-all.ts";
 
 const detached = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
@@ -12,10 +12,9 @@ const detached = { stdoutPath: "/dev/null", stderrPath: "/dev/null" };
 /** A variable for a command's environment, by which the test finds its processes; they end with the test. */
 function mark(agent: LocalAgent, name: string) {
   const env = { HEYVM_MARK: `${agent.folder}/${name}` };
-  const running = async () => await processesWith(`HEYVM_MARK=${env.HEYVM_MARK}`);
-  onTestFinished(async () => {
-    for (const pid of await running()) process.kill(pid, "SIGKILL");
-  });
+  const variable = `HEYVM_MARK=${env.HEYVM_MARK}`;
+  const running = async () => await processesWith(variable);
+  onTestFinished(async () => await killProcessesWith(variable));
   return { env, running };
 }
 
