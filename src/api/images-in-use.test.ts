@@ -117,3 +117,20 @@ test("one whose record is damaged is not given up, nor is an image, while a back
   expect(existsSync(join(folder, "machines", id))).toBe(false);
   expect(await second.call("DELETE", "/images/another")).toMatchObject({ status: 200 });
 });
+
+test("one whose record is damaged can be forgotten as its removal says, and nothing waits for it then", async () => {
+  const folder = await testFolder();
+  const first = await startDaemon(folder);
+  const { id } = (await first.call("POST", "/sandboxes", { name: "box" })).json;
+  await first.kill("SIGKILL");
+  await writeFile(join(folder, "sandboxes", id, "record.json"), "{");
+  await writeFile(join(folder, `machines${awaySuffix}`), "");
+  const second = await startDaemon(folder);
+  expect((await second.call("DELETE", `/sandboxes/${id}?forget=true`)).json).toEqual({
+    id,
+    removed: true,
+    forgotten: true,
+  });
+  expect(existsSync(join(folder, "sandboxes", id))).toBe(false);
+  expect(await second.call("DELETE", "/images/another")).toMatchObject({ status: 200 });
+});

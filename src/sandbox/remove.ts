@@ -110,13 +110,16 @@ async function destroyMachine(
     await backend.destroy(id, signal);
     return;
   }
+  let pending: RemovalPendingError | undefined;
   for (const { backend } of context.backends.opened()) {
     const { available, reason = "no reason given", hint } = await backend.availability(signal);
     if (available) await backend.destroy(id, signal);
     else if (isMountTeller(backend)) {
       // Its machine may run there, with folders of this host: nobody would know of them without the record.
       const away = new HeyvmError("backend_unavailable", reason, { hint });
-      throw new RemovalPendingError(sandbox.record, away, backend.name);
+      pending ??= new RemovalPendingError(sandbox.record, away, backend.name);
     }
   }
+  // Only now: whoever has it forgotten then has nothing of it left where something could be done.
+  if (pending !== undefined) throw pending;
 }

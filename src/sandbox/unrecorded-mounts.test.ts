@@ -83,7 +83,7 @@ test("where a sandbox may run whose record is damaged and whose backend does not
   await expect(ask(await withDamagedRecord(), away)).rejects.toMatchObject({
     code: "permission_denied",
     message: expect.stringMatching(/record of sandbox sb-0123abcd is damaged.*: libvirt is away$/),
-    hint: "heyvm rm sb-0123abcd",
+    hint: "heyvm rm sb-0123abcd; if libvirt is gone for good: heyvm rm --forget sb-0123abcd",
   });
   expect(await ask(createSandboxRegistry(), away)).toEqual([]);
 });

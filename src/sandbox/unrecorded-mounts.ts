@@ -17,7 +17,11 @@ class MountsUnknownError extends HeyvmError {
     super(
       "permission_denied",
       `cannot mount anything: the record of sandbox ${id} is damaged, and backend ${backend}, which may run it, does not tell what it may write to: ${messageOf(cause)}`,
-      { cause, hint: `heyvm rm ${id}`, details: { id, backend } },
+      {
+        cause,
+        hint: `heyvm rm ${id}; if ${backend} is gone for good: heyvm rm --forget ${id}`,
+        details: { id, backend },
+      },
     );
   }
 }
