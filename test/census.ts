@@ -28,7 +28,7 @@ export interface CensusScope {
 /** What may come to be: kept or shared on purpose, or libvirt's own business. */
 export const sharedOnPurpose: readonly RegExp[] = [
   // The state folder's lasting files.
-  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|\.heyvm-lock-[0-9a-f]{16}|token|logs\/.*)$/,
+  /^data\/(daemon\.log(\.1)?|daemon\.lock|settings\.json|kvm\.json(\.libvirt)?|images\.json|templates\.json|template-doubts\.json|cloning\.json|\.heyvm-lock-[0-9a-f]{16}|token|logs\/.*)$/,
   // Copies of images that others may change where they lie.
   /^data\/images\/([^/]+\.(qcow2|img|raw)|\.heyvm-lock-[0-9a-f]{16})$/,
   // Templates, prepared disks and copies of images, which the next sandbox uses again; downloads.

@@ -78,6 +78,15 @@ export interface StartedMachine {
   /** What the user should know: software emulation, a network that reaches the host's loopback, … */
   warnings: readonly string[];
   start: MachineStart;
+  /** Of a clone. */
+  clone?: CloneReport | undefined;
+}
+
+/** What became of a clone's guest, so that what does not work is not tried with each sandbox. Neither fails. */
+export interface CloneReport {
+  works(): Promise<void>;
+  /** To be told when a machine that boots in its place has started: the host is not the cause then. */
+  fails(reason: string): Promise<void>;
 }
 
 /** A long step of a create, for the user to watch: `{id: "disk", title: "Preparing debian:12 for python (once)"}`. */
@@ -100,8 +109,8 @@ export interface MachineContext {
 export interface MakingContext extends MachineContext {
   /** A last look at the host's folders, which may have changed since the create began. Throws where the machine must not be made. */
   lastLook?: (() => Promise<void>) | undefined;
-  /** The machine is to boot, also where it could be a clone. It is the same machine afterwards; a backend that clones none need not look. */
-  boot?: boolean | undefined;
+  /** Why the machine is to boot, also where it could be a clone. A backend that clones none need not look. */
+  boot?: string | undefined;
 }
 
 /** One thing that `heyvm doctor` looked at. */

@@ -9,4 +9,4 @@ export {
   toHeyvmError,
 } from "./heyvm-error.ts";
 export { shellQuoted } from "./shell-quoted.ts";
-export { errnoOf, isDiskFull, messageOf } from "./thrown.ts";
+export { errnoOf, firstLine, isDiskFull, messageOf } from "./thrown.ts";

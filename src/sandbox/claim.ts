@@ -26,7 +26,7 @@ export async function claimWarmMachine(
   progress: Progress,
 ): Promise<LiveSandbox | undefined> {
   const { pool } = context;
-  if (wanted.boot) return undefined;
+  if (wanted.boot !== undefined) return undefined;
   const machine = pool.find(({ backend, sandbox }) => {
     return backend === wanted.backend && fits(sandbox.record.spec, wanted.spec);
   });

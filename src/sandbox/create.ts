@@ -1,9 +1,10 @@
 /** Makes a sandbox, whole or not at all. */
 import { claimWarmMachine } from "./claim.ts";
 import type { SandboxContext } from "./context.ts";
-import { setUpGuest } from "./guest-setup.ts";
-import { enter, enterService, makeMachine, provisioningRecord, wholly } from "./making.ts";
+import { makeHostKeysLater, putToUse } from "./guest-setup.ts";
+import { enter, enterService, provisioningRecord, wholly } from "./making.ts";
 import type { Progress } from "./progress.ts";
+import { makeReadyMachine } from "./ready-machine.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { checkMountsApart } from "./replaceable-mounts.ts";
 import type { CreateRequest } from "./spec.ts";
@@ -40,8 +41,9 @@ async function makeSandbox(
     names.release();
     const sandbox = await entering;
     await wholly(context, sandbox, backend, progress, async (progress) => {
-      const started = await makeMachine(context, sandbox, wanted, progress);
-      const agent = await setUpGuest(context, sandbox, started, progress, true);
+      const { started, agent } = await makeReadyMachine(context, sandbox, wanted, progress);
+      makeHostKeysLater(context, sandbox, agent);
+      await putToUse(sandbox, agent, progress, true);
       progress.signal.throwIfAborted();
       await enterService(context, sandbox, agent, started);
     });

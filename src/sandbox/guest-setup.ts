@@ -33,23 +33,6 @@ export class SetupHookError extends HeyvmError {
   }
 }
 
-/** Identity, mounts, working directory, hooks (of a new sandbox), ports, start command: in this order. Answers by which agent. */
-export async function setUpGuest(
-  context: SandboxContext,
-  sandbox: LiveSandbox,
-  started: StartedMachine,
-  progress: Progress,
-  isNew: boolean,
-): Promise<AgentSession> {
-  const agent = await prepareGuest(context, sandbox, started, progress, isNew);
-  if (isNew) {
-    const afterMs = isReachableBySsh(sandbox.record.spec) ? 0 : firstCommandMs;
-    void makeHostKeys(context, sandbox, agent, { afterMs });
-  }
-  await putToUse(sandbox, agent, progress, isNew);
-  return agent;
-}
-
 /** What a guest needs whatever it is used for: identity, mounts, working directory, network. */
 export async function prepareGuest(
   context: SandboxContext,
@@ -78,6 +61,12 @@ export async function prepareGuest(
     if (!isUp) progress.onWarning("the guest has no route yet: its network may not work");
   }
   return agent;
+}
+
+/** Behind the create of a new sandbox. */
+export function makeHostKeysLater(context: SandboxContext, sandbox: LiveSandbox, agent: AgentSession): void {
+  const afterMs = isReachableBySsh(sandbox.record.spec) ? 0 : firstCommandMs;
+  void makeHostKeys(context, sandbox, agent, { afterMs });
 }
 
 /** Begins what was asked for: setup hooks (of a new sandbox), ports, start command. */

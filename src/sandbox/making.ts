@@ -84,28 +84,35 @@ export async function wholly<T>(
   });
 }
 
-/** Its image, and the machine of it, started. */
+/** The image that it asks for is looked up, and noted in its record. */
+export async function findImage(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  progress: Progress,
+): Promise<void> {
+  const { imageReference } = sandbox.record.spec;
+  if (imageReference === undefined) return;
+  using held = await inStep(
+    progress,
+    { id: "image", title: `Looking for image ${imageReference}` },
+    async () => await context.images.take(imageReference, progress),
+  );
+  const { spec, warnings } = sandbox.record;
+  const { warning } = held.image;
+  if (warning !== undefined) progress.onWarning(warning);
+  await change(context, sandbox, {
+    spec: { ...spec, image: held.image },
+    warnings: [...warnings, ...(warning === undefined ? [] : [warning])],
+  });
+}
+
+/** The machine of a sandbox whose image was found, started. */
 export async function makeMachine(
   context: SandboxContext,
   sandbox: LiveSandbox,
   { backend, boot }: Pick<Wanted, "backend" | "boot">,
   progress: Progress,
 ): Promise<StartedMachine> {
-  const { imageReference } = sandbox.record.spec;
-  if (imageReference !== undefined) {
-    using held = await inStep(
-      progress,
-      { id: "image", title: `Looking for image ${imageReference}` },
-      async () => await context.images.take(imageReference, progress),
-    );
-    const { spec, warnings } = sandbox.record;
-    const { warning } = held.image;
-    if (warning !== undefined) progress.onWarning(warning);
-    await change(context, sandbox, {
-      spec: { ...spec, image: held.image },
-      warnings: [...warnings, ...(warning === undefined ? [] : [warning])],
-    });
-  }
   // The image and what the backend prepares of it may have taken minutes.
   const lastLook = async (): Promise<void> => {
     await recordFolders(context, sandbox);

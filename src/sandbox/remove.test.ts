@@ -7,6 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import type { MountTeller } from "../backends/abilities.ts";
 import type { Backend } from "../backends/backend.ts";
 import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
+import { HeyvmError } from "../errors/index.ts";
 import { sandboxPaths, statePaths } from "../config/paths.ts";
 import type { SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
@@ -19,7 +20,7 @@ const id = "sb-0123abcd";
 const { signal } = new AbortController();
 
 /** The one sandbox of a state folder, whose record cannot be read, beside two libvirts of which the first is away. */
-async function damagedBesideTwo() {
+async function damagedBesideTwo({ firstFails = false } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "hv-remove-"));
   onTestFinished(async () => await rm(folder, { recursive: true }));
   const state = statePaths(folder);
@@ -33,13 +34,17 @@ async function damagedBesideTwo() {
   const sandbox = registry.add(loaded.record, session, { damaged: loaded.damaged });
 
   const destroyed: string[] = [];
-  const libvirt = (name: string, available: boolean): Backend & MountTeller => ({
+  const libvirt = (name: string, available: boolean, fails: boolean): Backend & MountTeller => ({
     ...createUnsupportedBackend("libvirt", name, true),
     availability: async () => await Promise.resolve({ available, reason: `${name} is away` }),
-    destroy: async () => await Promise.resolve(void destroyed.push(name)),
+    async destroy() {
+      await Promise.resolve();
+      if (fails) throw new HeyvmError("backend_unavailable", `${name} has just left`);
+      destroyed.push(name);
+    },
     mountedMachines: async () => await Promise.resolve([]),
   });
-  const backends = [libvirt("first", false), libvirt("second", true)];
+  const backends = [libvirt("first", firstFails, firstFails), libvirt("second", true, false)];
   const deadlines = createDeadlines(() => {});
   onTestFinished(() => deadlines.close());
   const context = {
@@ -69,4 +74,10 @@ test("one whose record is damaged is forgotten where its backend is away, and re
   expect(await removeSandbox(context, sandbox, { signal, forget: true })).toEqual({ forgotten: true });
   expect(destroyed).toEqual(["second"]);
   expect(await context.records.load()).toEqual([]);
+});
+
+test("one whose backend leaves while it is removed keeps nothing of it in the others", async () => {
+  const { context, sandbox, destroyed } = await damagedBesideTwo({ firstFails: true });
+  expect(await removeSandbox(context, sandbox, { signal, forget: true })).toEqual({ forgotten: true });
+  expect(destroyed).toEqual(["second"]);
 });

@@ -110,16 +110,18 @@ async function destroyMachine(
     await backend.destroy(id, signal);
     return;
   }
-  let pending: RemovalPendingError | undefined;
+  const failures: unknown[] = [];
   for (const { backend } of context.backends.opened()) {
     const { available, reason = "no reason given", hint } = await backend.availability(signal);
-    if (available) await backend.destroy(id, signal);
-    else if (isMountTeller(backend)) {
+    if (available) {
+      await backend.destroy(id, signal).catch((error: unknown) => failures.push(error));
+    } else if (isMountTeller(backend)) {
       // Its machine may run there, with folders of this host: nobody would know of them without the record.
       const away = new HeyvmError("backend_unavailable", reason, { hint });
-      pending ??= new RemovalPendingError(sandbox.record, away, backend.name);
+      failures.push(new RemovalPendingError(sandbox.record, away, backend.name));
     }
   }
-  // Only now: whoever has it forgotten then has nothing of it left where something could be done.
-  if (pending !== undefined) throw pending;
+  // Only now: whoever has it forgotten then has nothing of it left where something could be done. What is more than
+  // a backend that is away keeps it from being forgotten.
+  if (failures.length > 0) throw failures.find((failure) => !isAway(failure)) ?? failures[0];
 }

@@ -2,7 +2,7 @@
 import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpOf, withoutRebootWarnings } from "./guest-reboot.ts";
-import { setUpGuest } from "./guest-setup.ts";
+import { prepareGuest, putToUse } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { inStep, type Progress } from "./progress.ts";
@@ -63,7 +63,8 @@ async function startChecked(
       async () => await backend.start(machineSpecOf(sandbox.record), progress),
     );
     for (const warning of started.warnings) progress.onWarning(warning);
-    const agent = await setUpGuest(context, sandbox, started, progress, false);
+    const agent = await prepareGuest(context, sandbox, started, progress, false);
+    await putToUse(sandbox, agent, progress, false);
     progress.signal.throwIfAborted();
     await change(context, sandbox, {
       status: "running",

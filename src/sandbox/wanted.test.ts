@@ -17,9 +17,9 @@ test("a machine that was launched ahead is taken, but not for a sandbox that is 
   const backend = { ...createProcessBackend("/nonexistent", { usesImages: true }), reserveId };
   onTestFinished(async () => await backend.close());
   const wanted = { backend, ...(await resolveSpec({}, backend, defaults, surroundings)) };
-  expect(chooseId({ ...wanted, boot: false })).toBe("sb-0000000a");
+  expect(chooseId({ ...wanted, boot: undefined })).toBe("sb-0000000a");
   expect(asked).toMatchObject([{ imageReference: "debian:12", cpus: 1 }]);
-  expect(chooseId({ ...wanted, boot: true })).toMatch(/^sb-[0-9a-f]{8}$/);
-  expect(chooseId({ ...wanted, boot: true })).not.toBe("sb-0000000a");
+  expect(chooseId({ ...wanted, boot: "asked for" })).toMatch(/^sb-[0-9a-f]{8}$/);
+  expect(chooseId({ ...wanted, boot: "asked for" })).not.toBe("sb-0000000a");
   expect(asked).toHaveLength(1);
 });

@@ -14,9 +14,12 @@ export interface Wanted {
   backend: Backend;
   spec: Omit<SandboxSpec, "name" | "slug">;
   warnings: string[];
-  /** Its machine is made for it and boots, also where it could be a clone, or one that waits. */
-  boot: boolean;
+  /** Why its machine is made for it and boots, also where it could be a clone, or one that waits. */
+  boot: string | undefined;
 }
+
+/** What `get` tells of it. */
+const unwanted = "that was asked for, with --no-clone or clone: false";
 
 /** The request with all that it leaves to the settings. Throws for what cannot be made here. */
 export async function resolveRequest(
@@ -39,7 +42,7 @@ export async function resolveRequest(
     others: async () => [...(await unrecordedMounts(context, signal)), ...mountHolders(context)],
   };
   const resolved = await resolveSpec({ ...request, uri }, backend, defaults, surroundings);
-  return { backend, ...resolved, boot: request.clone === false };
+  return { backend, ...resolved, boot: request.clone === false ? unwanted : undefined };
 }
 
 /** Every sandbox, whatever its state: it may be started again. What one that is off had open may be another folder by now. */
@@ -55,7 +58,7 @@ export function mountHolders({ registry }: SandboxContext): MountHolder[] {
 
 /** The id of a sandbox to be. */
 export function chooseId({ backend, spec, boot }: Wanted): string {
-  const reserved = isForehanded(backend) && !boot ? backend.reserveId(spec) : undefined;
+  const reserved = isForehanded(backend) && boot === undefined ? backend.reserveId(spec) : undefined;
   return reserved ?? newSandboxId();
 }
 

@@ -4,9 +4,9 @@ import type { Backend, MachineStatus, SandboxType, StartedMachine } from "../bac
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, makeHostKeys } from "./guest-identity.ts";
-import { prepareGuest } from "./guest-setup.ts";
-import { enter, makeMachine, provisioningRecord, undo, wholly } from "./making.ts";
+import { enter, provisioningRecord, undo, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
+import { makeReadyMachine } from "./ready-machine.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { chooseId, nameFor, resolveRequest } from "./wanted.ts";
@@ -52,8 +52,7 @@ export async function makeWarmMachine(context: SandboxContext, signal: AbortSign
   const record = provisioningRecord(id, { ...spec, ...names }, []);
   const sandbox = await enter(context, record, backend, { warm: true });
   return await wholly(context, sandbox, backend, silentProgress(signal), async (progress) => {
-    const started = await makeMachine(context, sandbox, wanted, progress);
-    const agent = await prepareGuest(context, sandbox, started, progress, true);
+    const { started, agent } = await makeReadyMachine(context, sandbox, wanted, progress);
     await makeHostKeys(context, sandbox, agent);
     await rehearse(agent, sandbox.record.spec, progress.signal);
     progress.signal.throwIfAborted();

@@ -1,7 +1,7 @@
 /** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
-import { HeyvmError, messageOf, toHeyvmError } from "../../errors/index.ts";
+import { firstLine, HeyvmError, toHeyvmError } from "../../errors/index.ts";
 import type { TemplateInfo, TemplateRequest } from "../abilities.ts";
-import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../backend.ts";
+import type { CloneReport, MachineContext, MachineSpec, MakingContext, StartedMachine } from "../backend.ts";
 import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from "./machine-definition.ts";
 import { machineNames } from "./names.ts";
 import { closeNetwork } from "./network.ts";
@@ -19,7 +19,7 @@ class NoTemplateError extends HeyvmError {
     super("unsupported", `there can be no template here: ${reason}`, {
       hint:
         reason === templatesAreOff
-          ? "leave templates.budget, or HEYVM_TEMPLATES_BUDGET, at 20G, its default"
+          ? "unset templates.budget and HEYVM_TEMPLATES_BUDGET: the default is 20G"
           : "sandboxes boot instead, which works everywhere; heyvm doctor tells more",
     });
   }
@@ -32,9 +32,7 @@ export async function wayOf(
   spec: MachineSpec,
   context: MakingContext,
 ): Promise<Way> {
-  if (context.boot === true) {
-    return { template: undefined, reason: "that was asked for, with --no-clone or clone: false" };
-  }
+  if (context.boot !== undefined) return { template: undefined, reason: context.boot };
   const { templates } = dependencies;
   const { shape } = await machineShapeOf(dependencies, spec, context.signal);
   const reason =
@@ -64,14 +62,20 @@ export async function buildTemplate(
   throw new HeyvmError("wrong_state", `template ${key} was removed as soon as it was made`);
 }
 
-/** A clone that runs; or why the machine has to boot after all, when nothing of the clone is left but its domain. */
+/** A clone that runs; or why the machine has to boot after all. */
+type Attempt =
+  | { started: Omit<StartedMachine, "start">; report: CloneReport }
+  /** Nothing of the clone is left but its domain. `report`: where its template may be the cause. */
+  | { started: undefined; reason: string; report: CloneReport | undefined };
+
+/** Makes the machine a clone, if that can be done. */
 export async function tryClone(
   dependencies: MachineDependencies,
   spec: MachineSpec,
   { template, state, shape: machine, growth }: CloneWay,
   hasShell: boolean,
   { signal, onStep }: MachineContext,
-): Promise<{ started: Omit<StartedMachine, "start"> } | { reason: string }> {
+): Promise<Attempt> {
   const { host, templates, shells, settings } = dependencies;
   const { domain, disk } = machineNames(spec.id);
   const { shape: asBooted, started } = await defineMachine(dependencies, spec, signal);
@@ -86,12 +90,21 @@ export async function tryClone(
   // With a full disk or without libvirt it cannot boot, either.
   const isFinal = (error: unknown): boolean =>
     signal.aborted || ["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code);
+  const report: CloneReport = {
+    works: () => templates.reportSuccess(template),
+    fails: (reason) => templates.reportFailure(template, reason, { hadWorked: !mustAnswer }),
+  };
+  let hasBegun = false;
+  const thaw = async (): Promise<void> => {
+    hasBegun = true;
+    await thawClone(host, clone, settings.runtimeFolder, signal);
+  };
   try {
     await reportStep(onStep, "machine", "Cloning the machine", async () => {
       if (hasShell) {
         try {
           const title = host.domains.setTitle(domain, shape.title, signal);
-          await Promise.all([thawClone(host, clone, settings.runtimeFolder, signal), title]);
+          await Promise.all([thaw(), title]);
           return;
         } catch (error) {
           // Another machine would not find another guest.
@@ -99,22 +112,21 @@ export async function tryClone(
           if (isFinal(error) || code === "guest_failed" || code === "guest_unresponsive") throw error;
           // It may have waited too long for something that this host no longer has: a new one tells.
           await undo();
+          hasBegun = false;
         }
       }
       await launchClone(host, clone, signal);
-      await thawClone(host, clone, settings.runtimeFolder, signal);
+      await thaw();
     });
-    if (mustAnswer) await templates.reportSuccess(template);
     const { translationCacheBytes } = shape;
     const kind = { ...spec, imageReference: spec.image?.reference };
     shells.keep(kind, template, { ...machine, translationCacheBytes });
-    return { started };
+    return { started, report };
   } catch (error) {
     if (isFinal(error)) throw error;
     await undo();
     await closeNetwork(settings.runtimeFolder, spec.id);
-    const reason = `a clone of its template did not start: ${messageOf(error)}`;
-    await templates.reportFailure(template, reason);
-    return { reason };
+    const reason = `a clone of its template did not start: ${firstLine(error)}`;
+    return { started: undefined, reason, report: hasBegun ? report : undefined };
   }
 }

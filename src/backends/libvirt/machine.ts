@@ -48,9 +48,11 @@ export async function createMachine(
   try {
     const clone =
       way.template === undefined
-        ? { reason: way.reason }
+        ? { started: undefined, reason: way.reason, report: undefined }
         : await tryClone(dependencies, spec, way, hasShell, context);
-    if ("started" in clone) return { ...clone.started, start: { how: "cloned" } };
+    if (clone.started !== undefined) {
+      return { ...clone.started, start: { how: "cloned" }, clone: clone.report };
+    }
     // The domain first: should we die now, its metadata tells whose the disk is.
     const { started } = await defineMachine(dependencies, spec, signal);
     const { reason } = clone;
@@ -60,6 +62,7 @@ export async function createMachine(
       await storage.createOverlay(names.disk, backing, spec.diskBytes ?? image.virtualSizeBytes, signal);
       await host.domains.start(names.domain, signal);
     });
+    await clone.report?.fails(reason);
     return { ...started, start: { how: "booted", reason } };
   } catch (error) {
     const undo = destroyMachine(dependencies, spec.id, AbortSignal.timeout(undoTimeoutMs));

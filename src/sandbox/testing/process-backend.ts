@@ -104,8 +104,11 @@ export function createProcessBackend(
       lastSeen.set(spec.id, "running");
       launched += 1;
       onStep({ id: "disk", title: "Making a folder", state: "done" });
-      const reason = boot === true ? "that was asked for" : undefined;
-      return { guestMounts: [], warnings: ["this is a test backend"], start: { how: "booted", reason } };
+      return {
+        guestMounts: [],
+        warnings: ["this is a test backend"],
+        start: { how: "booted", reason: boot },
+      };
     },
     async checkStart(spec) {
       for (const { hostPath } of spec.mounts) await stat(hostPath);

@@ -40,9 +40,7 @@ export class TemplateGoneError extends HeyvmError {
 /** The guest could not go on with the memory and the state that it was given. */
 export class CloneResetError extends HeyvmError {
   constructor() {
-    super("guest_failed", "its guest reset instead of going on", {
-      hint: "its sandboxes boot instead",
-    });
+    super("guest_failed", "its guest reset instead of going on");
   }
 }
 
@@ -117,7 +115,9 @@ async function takeInHardware(
     const memoryBytes = shape.memoryBytes + growth.memoryBytes;
     await takeIn(agent, { vcpus, memoryBytes }, growth, signal);
   }
-  if (diskBytes !== undefined) await runInGuest(agent, `${guestFolder}/grow-root.sh`, growTimeoutMs, signal);
+  // As at a boot: a file system that cannot be grown stays as it is.
+  const grow = `${guestFolder}/grow-root.sh`;
+  if (diskBytes !== undefined) await runInGuest(agent, grow, growTimeoutMs, signal, { check: false });
 }
 
 /** The work ends when the guest does not go on where its template was: it ends, or begins anew. */

@@ -3,7 +3,7 @@ import { statfs } from "node:fs/promises";
 
 import { createSharedWork } from "../../../config/shared-work.ts";
 import { formatSize } from "../../../config/size.ts";
-import { AbortedError, HeyvmError, messageOf, toHeyvmError } from "../../../errors/index.ts";
+import { AbortedError, firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
 import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
@@ -62,20 +62,23 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
   const { store, trust, freeze = makeTemplate, freeBytes = freeBytesOf } = options;
   const shared = createSharedWork<ReadyTemplate, MachineStep>("the template");
   const building = new Set<string>();
+  /** What those that are under way here may still take. */
+  let promisedBytes = 0;
 
   /** Looked at each time: others fill and empty the disk, too. */
-  async function checkRoom({ memoryBytes }: MachineShape, signal: AbortSignal): Promise<void> {
+  async function checkRoom(neededBytes: number, signal: AbortSignal): Promise<void> {
     const { folder } = await host.storage(signal);
-    const neededBytes = memoryBytes + roomBesideMemoryBytes;
-    const free = await freeBytes(folder);
-    if (free < neededBytes) throw new NoRoomForTemplateError(neededBytes, free, folder);
+    const free = (await freeBytes(folder)) - promisedBytes;
+    if (free < neededBytes) throw new NoRoomForTemplateError(neededBytes, Math.max(0, free), folder);
   }
 
   async function make(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate> {
     const { signal, onStep } = context;
-    await checkRoom(request.shape, signal);
+    const neededBytes = request.shape.memoryBytes + roomBesideMemoryBytes;
+    await checkRoom(neededBytes, signal);
     const build = newBuild();
     building.add(build);
+    promisedBytes += neededBytes;
     try {
       const metadata = {
         kind: "preparation" as const,
@@ -88,6 +91,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
       await freeze(host, { ...request, metadata }, options, onStep, signal);
     } finally {
       building.delete(build);
+      promisedBytes -= neededBytes;
     }
     // What could not be removed now is looked at again with the next template.
     await store.keepWithin(options.budgetBytes, key, signal).catch(() => undefined);
@@ -96,23 +100,13 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
     throw new Error("it was removed or damaged as soon as it was made");
   }
 
-  /** Once for all who wait for it. */
+  /** Once for all who wait for it. A full disk and a libvirt that is away say nothing of the template. */
   async function remember(error: unknown, { image, type, shape }: WayRequest, key: string): Promise<void> {
-    if (error instanceof NoRoomForTemplateError || toHeyvmError(error).code === "backend_unavailable") return;
-    await trust.doubtFrom(
-      key,
-      kindOf(image.reference, type, shape),
-      `no template could be made: ${messageOf(error)}`,
-    );
+    if (["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code)) return;
+    await trust.doubtFrom(key, kindOf(image.reference, type, shape), reasonOf(error));
     if (!(error instanceof CloningRefusedError)) return;
-    const { architecture } = shape;
-    await rememberRefusal(
-      host,
-      architecture,
-      options.cloningRefusalPath,
-      error,
-      AbortSignal.timeout(rememberTimeoutMs),
-    );
+    const signal = AbortSignal.timeout(rememberTimeoutMs);
+    await rememberRefusal(host, shape.architecture, options.cloningRefusalPath, error, signal);
   }
 
   return {
@@ -125,7 +119,8 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
             try {
               return (await store.open(key, signal)) ?? (await make(request, key, { signal, onStep }));
             } catch (error) {
-              if (!signal.aborted) await remember(error, request, key);
+              // Why it failed matters more than that this cannot be written down.
+              if (!signal.aborted) await remember(error, request, key).catch(() => undefined);
               throw error;
             }
           }))
@@ -140,13 +135,19 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
 
 const rememberTimeoutMs = 30_000;
 
+/** Why a machine boots whose template could not be had. */
+export function reasonOf(error: unknown): string {
+  return `there is no template: ${firstLine(error)}`;
+}
+
 /** For people: `debian:12 for python, 1 CPU, 1 GiB`. */
 export function kindOf(
   reference: string,
   type: SandboxType,
-  { vcpus, memoryBytes }: Pick<MachineShape, "vcpus" | "memoryBytes">,
+  { vcpus, memoryBytes, room }: Pick<MachineShape, "vcpus" | "memoryBytes" | "room">,
 ): string {
-  return `${reference} for ${type}, ${vcpus} ${vcpus === 1 ? "CPU" : "CPUs"}, ${formatSize(memoryBytes)}`;
+  const size = `${vcpus} ${vcpus === 1 ? "CPU" : "CPUs"}, ${formatSize(memoryBytes)}`;
+  return `${reference} for ${type}, ${room === undefined ? size : `larger than ${size}`}`;
 }
 
 async function freeBytesOf(folder: string): Promise<number> {

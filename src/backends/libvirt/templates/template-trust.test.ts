@@ -25,7 +25,7 @@ test("a doubt lasts longer each time, a month at most, and ends when a clone ans
     lasted.push((nowMs - sinceMs) / hour);
   }
   expect(lasted).toEqual([0.5, 2, 8, 32, 128, 512, 720, 720]);
-  await trust.prove("a", "00000001");
+  await trust.prove("a", "00000001", "debian:12");
   await trust.doubtFrom("a", "debian:12", "silent");
   nowMs += hour / 2;
   expect(await trust.doubt("a")).toBeUndefined();
@@ -36,7 +36,7 @@ test("what was found out is known after the next start; that one has worked is n
   const path = join(folder, "state", "doubts.json");
   const trust = createTemplateTrust(path);
   await trust.doubtFrom("a", "debian:12 for shell", "silent");
-  await trust.prove("b", "00000001");
+  await trust.prove("b", "00000001", "debian:12 for python");
   expect(trust.isProven("00000001")).toBe(true);
   await trust.saved();
   const next = createTemplateTrust(path);

@@ -40,6 +40,8 @@ let there: Map<string, Template>;
 let freeBytes: number;
 /** What is wrong with a template's files. */
 let damage: string | undefined;
+/** Nothing can be removed. */
+let isBusy: boolean;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "heyvm-templates-"));
@@ -48,6 +50,7 @@ beforeEach(async () => {
   there = new Map();
   freeBytes = 1024 * GiB;
   damage = undefined;
+  isBusy = false;
   const emulator = join(folder, "qemu");
   await writeFile(emulator, "");
   capabilities = { confinement: undefined, emulators: { x86_64: emulator } };
@@ -101,7 +104,10 @@ const store: TemplateStore = {
   list: async () => [],
   remove: async () => "absent",
   removeDamaged: async () => damage,
-  discard: async ({ key }) => void there.delete(key),
+  async discard({ key }) {
+    if (isBusy) throw new Error("the pool is busy");
+    there.delete(key);
+  },
   keepWithin: async () => undefined,
 };
 
@@ -179,8 +185,8 @@ test("a size that nothing grows to is cloned from the third time on, and nobody 
 
 test("where the template cannot be made, machines boot and say why, for a while; who asks for it is told", async () => {
   failure = new Error("the guest never rests");
-  expect(await asked(1)).toBe("boots: no template could be made: the guest never rests");
-  expect(await asked(1)).toBe("boots: no template could be made: the guest never rests");
+  expect(await asked(1)).toBe("boots: there is no template: the guest never rests");
+  expect(await asked(1)).toBe("boots: there is no template: the guest never rests");
   expect(frozen).toHaveLength(1);
   failure = new Error("still not");
   await expect(asked(1, GiB, { now: true })).rejects.toThrow("still not");
@@ -190,7 +196,7 @@ test("where the template cannot be made, machines boot and say why, for a while;
 test("no create fails because of a template: with a full disk or a silent guest the machine boots", async () => {
   for (const code of ["disk_full", "guest_unresponsive", "guest_failed"] as const) {
     failure = new HeyvmError(code, `no ${code}`);
-    expect(await asked(1)).toBe(`boots: no template could be made: no ${code}`);
+    expect(await asked(1)).toBe(`boots: there is no template: no ${code}`);
     await expect(asked(1, GiB, { now: true })).resolves.toBe("clone");
     there.clear();
   }
@@ -204,7 +210,7 @@ test("without libvirt nothing boots, either, and that is no reason against the t
 
 test("no template is begun that may fill the disk; it is looked at again each time", async () => {
   freeBytes = GiB;
-  expect(await asked(1)).toMatch(/^boots: no template could be made: .* 1\.5 GiB.* \/pool has 1 GiB free$/);
+  expect(await asked(1)).toMatch(/^boots: there is no template: .* 1\.5 GiB.* \/pool has 1 GiB free$/);
   await expect(asked(1, GiB, { now: true })).rejects.toMatchObject({ code: "disk_full" });
   expect(frozen).toEqual([]);
   freeBytes = 2 * GiB;
@@ -221,13 +227,13 @@ test("many who want a template that cannot be made count as one failure", async 
 
 describe("a template of which a clone did not start", () => {
   const kind = "debian:12 for shell, 1 CPU, 1 GiB";
+  const unproven = { hadWorked: false };
+
   test("is thrown away when none has; such machines boot, also after the daemon's next start, until somebody has it made", async () => {
     const template = await made();
     expect(templates.isProven(template)).toBe(false);
-    await Promise.all([
-      templates.reportFailure(template, "silent"),
-      templates.reportFailure(template, "too"),
-    ]);
+    const failures = ["silent", "too"].map((reason) => templates.reportFailure(template, reason, unproven));
+    await Promise.all(failures);
     expect(there.size).toBe(0);
     expect(await asked(1)).toBe("boots: silent");
     expect(await templates.doubts()).toEqual([expect.stringMatching(`^${kind} until .*: silent$`)]);
@@ -238,24 +244,69 @@ describe("a template of which a clone did not start", () => {
     expect(frozen).toHaveLength(1);
     expect(await asked(1, GiB, { now: true })).toBe("clone");
     expect(await asked(1)).toBe("clone");
+    expect(await templates.doubts()).toEqual([]);
   });
 
-  test("gets another try when one has started", async () => {
+  test("gets another try when one has worked, also when several of one moment come to nothing", async () => {
     const template = await made();
     await templates.reportSuccess(template);
-    await templates.reportFailure(template, "no memory");
+    const worked = { hadWorked: true };
+    await Promise.all([1, 2, 3].map(() => templates.reportFailure(template, "no memory", worked)));
     expect(await asked(1)).toBe("clone");
     expect(templates.isProven(template)).toBe(false);
-    await templates.reportFailure(template, "no memory");
+    await templates.reportFailure(template, "no memory", unproven);
     expect(await asked(1)).toBe("boots: no memory");
+  });
+
+  test("is made again when another of the same moment has worked after all", async () => {
+    const template = await made();
+    await templates.reportFailure(template, "silent", unproven);
+    await templates.reportSuccess(template);
+    expect(await asked(1)).toBe("clone");
+    expect(frozen).toHaveLength(2);
   });
 
   test("and is damaged is made again", async () => {
     damage = "its memory was changed";
-    await templates.reportFailure(await made(), "silent");
+    await templates.reportFailure(await made(), "silent", unproven);
     expect(await asked(1)).toBe("clone");
     expect(await templates.doubts()).toEqual([]);
   });
+
+  test("and cannot be removed now is doubted all the same, and removed when it fails again", async () => {
+    const template = await made();
+    isBusy = true;
+    await templates.reportFailure(template, "silent", unproven);
+    expect(there.size).toBe(1);
+    expect(await asked(1)).toBe("boots: silent");
+    isBusy = false;
+    await templates.reportFailure(template, "silent again", unproven);
+    expect(there.size).toBe(0);
+  });
+
+  test("and of which larger ones are made is told of as such; whoever has one made lifts that, too", async () => {
+    await asked(2);
+    await untilMade(1);
+    const { template } = await ask(2);
+    if (template === undefined) throw new Error("there is no template");
+    await templates.reportFailure(template, "silent", unproven);
+    expect(await templates.doubts()).toEqual([
+      expect.stringContaining("debian:12 for shell, larger than 1 CPU, 1 GiB until "),
+    ]);
+    expect(await asked(3)).toBe("boots: silent");
+    expect(await asked(2, GiB, { now: true })).toBe("clone");
+    expect(await asked(4)).toBe("boots: the template of larger sandboxes is being made");
+  });
+});
+
+test("a larger one is told why the template of larger ones could not be made behind it", async () => {
+  freeBytes = GiB;
+  expect(await asked(2)).toBe("boots: the template of larger sandboxes is being made");
+  await expect.poll(() => asked(3)).toMatch(/^boots: there is no template: a template may take 1\.5 GiB/);
+  freeBytes = 2 * GiB;
+  await asked(3);
+  await untilMade(1);
+  expect(await asked(3)).toBe("clone, 2 cpus more");
 });
 
 test("a QEMU that refuses what cloning needs is asked once", async () => {

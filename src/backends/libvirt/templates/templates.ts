@@ -2,7 +2,7 @@
  * Templates: machines that were booted once and frozen, of which sandboxes are clones. One for each prepared disk and
  * machine shape, made when it is first worth it.
  */
-import { messageOf, toHeyvmError } from "../../../errors/index.ts";
+import { toHeyvmError } from "../../../errors/index.ts";
 import type { Architecture } from "../../../images/image.ts";
 import type { MachineContext } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
@@ -10,7 +10,13 @@ import { type Growth, growableShape, growthTo } from "./growth.ts";
 import { obstacleToCloning, templatesAreOff } from "./obstacle.ts";
 import type { Template } from "./template-files.ts";
 import { type MachineShape, templateKey } from "./template-key.ts";
-import { createTemplateMaker, kindOf, type TemplateMakerOptions, type WayRequest } from "./template-maker.ts";
+import {
+  createTemplateMaker,
+  kindOf,
+  reasonOf,
+  type TemplateMakerOptions,
+  type WayRequest,
+} from "./template-maker.ts";
 import type { ReadyTemplate, TemplateStore } from "./template-store.ts";
 import type { TemplateUse } from "./template-use.ts";
 
@@ -31,12 +37,14 @@ export interface Templates extends Pick<TemplateStore, "list" | "remove"> {
   wayFor(request: WayRequest, context: MachineContext, options?: { now?: boolean }): Promise<Way>;
   /** Whether a clone of this template has answered since this process began; else the next one has to show it. */
   isProven(template: Template): boolean;
+  /** Never fails. */
   reportSuccess(template: Template): Promise<void>;
   /**
-   * A clone did not start. A damaged template is removed, so that the next sandbox gets a new one. One that none has come
-   * out of is removed, too, and machines of its kind boot for a while. One that has worked gets another try.
+   * A clone came to nothing; `hadWorked`: of a template that was proven when it began. A damaged template is removed, so
+   * that the next sandbox gets a new one. One that none has come out of is removed, too, and machines of its kind boot for
+   * a while. One that has worked has to prove itself again. Never fails: what cannot be removed now is tried again.
    */
-  reportFailure(template: Template, reason: string): Promise<void>;
+  reportFailure(template: Template, reason: string, options: { hadWorked: boolean }): Promise<void>;
   /** Of which kinds machines boot because their template does not work, with the reasons. */
   doubts(): Promise<string[]>;
   /** Builds that are under way in this process. */
@@ -67,6 +75,8 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
   let behindKey: string | undefined;
   /** Builds that were found not to work: of several clones at once, the first to fail says so. */
   const discarded = new Set<string>();
+  /** Why what was made behind could not be, by key. */
+  const failures = new Map<string, string>();
 
   function isUsual({ vcpus, memoryBytes }: MachineShape): boolean {
     return vcpus === options.usual?.vcpus && memoryBytes === options.usual.memoryBytes;
@@ -83,44 +93,43 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
   async function wayOfOtherSize(request: WayRequest, key: string, context: MachineContext): Promise<Way> {
     const { signal } = context;
     const asked = await options.use.ask(key);
-    const own = await store.open(key, signal);
+    const doubt = await trust.doubt(key);
+    const own = doubt === undefined ? await store.open(key, signal) : undefined;
     if (own !== undefined) return { ...own, shape: request.shape, growth: undefined };
     const growable = growableShape(options.usual, request.shape);
     const growableKey = growable === undefined ? undefined : await keyOf(request, growable, signal);
-    if (
-      growable === undefined ||
-      growableKey === undefined ||
-      (await trust.doubt(growableKey)) !== undefined
-    ) {
-      const doubt = await trust.doubt(key);
+    const growableDoubt = growableKey === undefined ? undefined : await trust.doubt(growableKey);
+    if (growable === undefined || growableKey === undefined || growableDoubt !== undefined) {
       if (doubt !== undefined) return { template: undefined, reason: doubt };
       if (behindKey === key) return openOrMake(request, key, context);
-      if (asked >= worthFrom) makeBehind(request, key);
-      const reason = asked >= worthFrom ? "its template is being made" : "no sandbox had this size before";
-      return { template: undefined, reason };
+      const otherwise = growableDoubt ?? "no sandbox had this size before";
+      return { template: undefined, reason: asked >= worthFrom ? makeBehind(request, key) : otherwise };
     }
     const base = { ...request, shape: growable };
     await options.use.ask(growableKey);
     const ready =
       (await store.open(growableKey, signal)) ??
       (behindKey === growableKey ? await openOrMake(base, growableKey, context) : undefined);
-    if (ready === undefined) {
-      makeBehind(base, growableKey);
-      return { template: undefined, reason: "the template of larger sandboxes is being made" };
-    }
+    if (ready === undefined) return { template: undefined, reason: makeBehind(base, growableKey) };
     if (asked >= oftenFrom) makeBehind(request, key);
     const { template, state } = ready;
     return { template, state, shape: growable, growth: growthTo(growable, request.shape) };
   }
 
-  /** One at a time: whoever uses the host now matters more. */
-  function makeBehind(request: WayRequest, key: string): void {
-    if (closing.signal.aborted || behindKey !== undefined) return;
-    behindKey = key;
-    behind = makeUnlessDoubted(request, key)
-      // The next who asks is told.
-      .catch(() => undefined)
-      .finally(() => (behindKey = undefined));
+  /** One at a time: whoever uses the host now matters more. Answers in words why this machine boots. */
+  function makeBehind(request: WayRequest, key: string): string {
+    const what = request.shape.room === undefined ? "its template" : "the template of larger sandboxes";
+    const failure = failures.get(key);
+    if (!closing.signal.aborted && behindKey === undefined) {
+      behindKey = key;
+      behind = makeUnlessDoubted(request, key)
+        .then(
+          () => void failures.delete(key),
+          (error: unknown) => void failures.set(key, reasonOf(error)),
+        )
+        .finally(() => (behindKey = undefined));
+    }
+    return failure ?? `${what} is ${behindKey === key ? "being made" : "made when another is finished"}`;
   }
 
   async function makeUnlessDoubted(request: WayRequest, key: string): Promise<void> {
@@ -147,7 +156,13 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
       const key = await keyOf(request, request.shape, signal);
       if (now) {
         const way = await openOrMake(request, key, context);
-        await trust.letTry(key);
+        await trust.letTry(key, kindOf(request.image.reference, request.type, request.shape));
+        // What is asked for may grow out of another one the next time.
+        const growable = growableShape(options.usual, request.shape);
+        if (growable !== undefined) {
+          const kind = kindOf(request.image.reference, request.type, growable);
+          await trust.letTry(await keyOf(request, growable, signal), kind);
+        }
         return way;
       }
       return orBoot(signal, async () => {
@@ -166,15 +181,25 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
     },
 
     isProven: ({ build }) => trust.isProven(build),
-    reportSuccess: ({ key, build }) => trust.prove(key, build),
-    async reportFailure(template, reason) {
-      const { key, build, marker } = template;
-      if (trust.unprove(build) || discarded.has(build)) return;
+    async reportSuccess(template) {
+      const { key, build } = template;
+      // Of several at once, one did not work: what that has led to stays.
+      if (discarded.has(build)) await trust.letTry(key, kindOfTemplate(template));
+      else await trust.prove(key, build, kindOfTemplate(template));
+    },
+    async reportFailure(template, reason, { hadWorked }) {
+      const { key, build } = template;
+      if (hadWorked || trust.isProven(build)) {
+        trust.unprove(build);
+        return;
+      }
+      if (discarded.has(build)) return;
       discarded.add(build);
       const signal = AbortSignal.timeout(discardTimeoutMs);
-      if ((await store.removeDamaged(template, signal)) !== undefined) return;
-      await trust.doubtFrom(key, kindOf(marker.reference, marker.template.type, marker.template), reason);
-      await store.discard(template, signal);
+      const damage = await store.removeDamaged(template, signal).catch(() => undefined);
+      if (damage !== undefined) return;
+      await trust.doubtFrom(key, kindOfTemplate(template), reason);
+      await store.discard(template, signal).catch(() => discarded.delete(build));
     },
     doubts: () => trust.doubts(),
   };
@@ -187,6 +212,10 @@ async function orBoot(signal: AbortSignal, work: () => Promise<Way>): Promise<Wa
   } catch (error) {
     // Without libvirt it cannot boot, either.
     if (signal.aborted || toHeyvmError(error).code === "backend_unavailable") throw error;
-    return { template: undefined, reason: `no template could be made: ${messageOf(error)}` };
+    return { template: undefined, reason: reasonOf(error) };
   }
+}
+
+function kindOfTemplate({ marker: { reference, template } }: Template): string {
+  return kindOf(reference, template.type, template);
 }
