@@ -10,20 +10,21 @@ import type {
   Resettable,
   TemplateKeeper,
 } from "../abilities.ts";
-import type { Backend, MachineStatus } from "../backend.ts";
+import type { Backend } from "../backend.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration.ts";
 import { readConsoleLog } from "./console-log.ts";
 import { diagnoseHost } from "./doctor/diagnose.ts";
-import type { DomainStatus, LibvirtHost } from "./host.ts";
+import type { LibvirtHost } from "./host.ts";
 import { hostArchitecture } from "./kvm-check.ts";
 import { endLooks } from "./kvm-verdict.ts";
 import { buildTemplate } from "./cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine-definition.ts";
+import { machineStatus } from "./machine-status.ts";
 import { mountedMachines } from "./mounted-machines.ts";
 import { agentChannel, machineNames, machineOfDomain } from "./names.ts";
-import { type Ownership, isForeignMachine, refuseForeignMachine } from "./ownership.ts";
+import { type Ownership, refuseForeignMachine } from "./ownership.ts";
 import { runtimeFolder } from "../../config/runtime-folder.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
 import { removeStaleSockets } from "./templates/machine-state.ts";
@@ -110,19 +111,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     return sweep;
   }
 
-  async function status(id: string, signal: AbortSignal): Promise<MachineStatus> {
-    const { domain, disk } = machineNames(id);
-    const found = await host.domains.status(domain, signal);
-    if (found === undefined) return { id, state: "absent" };
-    if (await isForeignMachine(host, settings, id, signal)) {
-      return { id, state: "failed", reason: `the machine ${domain} belongs to another state folder` };
-    }
-    if (found.state !== "off") return machineStatus(id, found);
-    const storage = await host.storage(signal);
-    return (await storage.has(disk, signal))
-      ? { id, state: "stopped" }
-      : { id, state: "failed", reason: `its disk is gone: ${storage.path(disk)}` };
-  }
+  const status: Backend["status"] = (id, signal) => machineStatus(host, settings, id, signal);
 
   async function ownDomain(id: string, signal: AbortSignal): Promise<string> {
     await refuseForeignMachine(host, settings, id, signal);
@@ -241,10 +230,4 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     channels.get(id)?.destroy();
     channels.delete(id);
   }
-}
-
-function machineStatus(id: string, { state, reason, code }: DomainStatus): MachineStatus {
-  // QEMU only paused it: nothing is lost, and the write is tried again when it goes on.
-  if (code === "disk_full") return { id, state: "paused", reason, code };
-  return { id, state: state === "off" ? "stopped" : state, reason, code };
 }
