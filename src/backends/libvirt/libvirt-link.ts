@@ -12,6 +12,7 @@ import {
   startSystemDaemon,
 } from "../../libvirt/index.ts";
 import { LibvirtPermissionError, LibvirtUnreachableError, libvirtFailure } from "./errors.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 export interface CallContext {
   /** For people, in the message of a failure: `starting sb-1a2b3c4d`. */
@@ -118,6 +119,7 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
     for (let attempt = 1; ; attempt += 1) {
       const used = connection();
       try {
+        // Shared by all who wait for it, so that one who leaves must not end it.
         return await work(await untilAborted(used, what, signal));
       } catch (error) {
         if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
@@ -144,15 +146,6 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
       await open?.close();
     },
   };
-}
-
-/** Connecting is shared by all who wait for it, so that one who leaves must not end it. */
-function untilAborted<T>(promise: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const leave = () => reject(new AbortedError(what, signal.reason));
-    signal.addEventListener("abort", leave, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
-  });
 }
 
 function connectFailure(uri: string, error: unknown): Error {
