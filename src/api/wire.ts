@@ -23,6 +23,7 @@ import type {
 export function toSandbox(view: SandboxView): Sandbox {
   const { record } = view;
   const { spec } = record;
+  const { hostMemory } = view;
   return {
     id: record.id,
     name: spec.name,
@@ -51,6 +52,10 @@ export function toSandbox(view: SandboxView): Sandbox {
     uptime_secs: view.uptimeSeconds ?? null,
     cpu_usage: view.cpuUsagePercent ?? null,
     memory_usage: view.memoryUsedBytes ?? null,
+    host_memory:
+      hostMemory === undefined
+        ? null
+        : { private: hostMemory.privateBytes, proportional: hostMemory.proportionalBytes },
     open_ports: spec.openPorts.map(toOpenPort),
     labels: spec.labels,
     warnings: [...view.warnings],

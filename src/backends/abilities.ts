@@ -47,6 +47,25 @@ export function isMountTeller(backend: Backend): backend is Backend & MountTelle
   return "mountedMachines" in backend;
 }
 
+/** What a machine takes of its host's memory, in bytes. */
+export interface HostMemory {
+  /** What would be free if it ended. */
+  privateBytes: number;
+  /** With its share of what it has in common with others (PSS). */
+  proportionalBytes: number;
+}
+
+/** A backend whose machines are processes of this host, and may be looked at. */
+export interface MemoryTeller {
+  /** `undefined` where it cannot be known: for a machine that is off, on another host, or somebody else's process. */
+  hostMemory(id: string, signal: AbortSignal): Promise<HostMemory | undefined>;
+}
+
+/** Whether this backend knows what a machine takes of this host's memory. */
+export function isMemoryTeller(backend: Backend): backend is Backend & MemoryTeller {
+  return "hostMemory" in backend;
+}
+
 /** A machine that was booted once and frozen, of which sandboxes are clones. */
 export interface TemplateInfo {
   /** 16 hex digits; changes with all that goes into a template. */

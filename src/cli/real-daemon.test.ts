@@ -97,7 +97,7 @@ describe("with a real daemon", () => {
     expect((await heyvm("images", "list")).stderr).not.toContain("note:");
   });
 
-  test("--no-clone reaches the backend, and what became of it is told", async () => {
+  test("--no-clone reaches the backend; get tells what became of it, and what it takes of this host's memory", async () => {
     const create = async (...flags: string[]) =>
       JSON.parse((await heyvm("create", "--format", "json", ...flags)).stdout);
     const [plain, booted] = [await create(), await create("--no-clone")];
@@ -106,7 +106,12 @@ describe("with a real daemon", () => {
       start_mode: "booted",
       start_reason: expect.stringContaining("asked for"),
     });
-    expect((await heyvm("get", booted.id)).stdout).toMatch(/^machine: +booted: that was asked for, /m);
+    const told = (await heyvm("get", booted.id)).stdout;
+    expect(told).toMatch(/^machine: +booted: that was asked for, /m);
+    const size = "[\\d.]+ [KM]iB";
+    expect(told).toMatch(
+      new RegExp(`^host memory: +${size} private, ${size} with its share of what is shared$`, "m"),
+    );
     expect(await heyvm("rm", "--yes", plain.id, booted.id)).toMatchObject({ exitCode: 0 });
   });
 

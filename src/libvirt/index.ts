@@ -6,6 +6,7 @@ export { connectLibvirt } from "./connect.ts";
 export type { ConnectOptions, KeepAliveOptions } from "./connect.ts";
 export type { CallOptions } from "./call-options.ts";
 export type { LibvirtConnection, StartedDaemon } from "./connection.ts";
+export { qemuPidFile } from "./daemon/qemu-pid-file.ts";
 export { startSystemDaemon } from "./daemon/system-daemon.ts";
 export type { StartSystemDaemonOptions } from "./daemon/system-daemon.ts";
 export { driverFeature } from "./procedures.ts";

@@ -1,6 +1,8 @@
 /** What is shown of a sandbox: its record, and how it is doing right now. */
 import type { GuestStatistics } from "../agent/types.ts";
+import { type HostMemory, isMemoryTeller } from "../backends/abilities.ts";
 import type { SandboxContext } from "./context.ts";
+import { backendOf } from "./machine.ts";
 import type { SandboxRecord, SandboxStatus } from "./record.ts";
 import { refresh } from "./reconcile.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
@@ -15,33 +17,38 @@ export interface SandboxView {
   /** Per cent of the sandbox's CPUs. */
   cpuUsagePercent: number | undefined;
   memoryUsedBytes: number | undefined;
+  /** What its machine takes of this host's. */
+  hostMemory: HostMemory | undefined;
+}
+
+interface Usage {
+  statistics?: Awaited<ReturnType<typeof takeStatistics>> | undefined;
+  hostMemory?: HostMemory | undefined;
 }
 
 /** Whoever asks for everything about one must not wait for a guest that has hung itself up. */
 const glanceTimeoutMs = 1500;
 const statisticsTimeoutMs = 10_000;
 
-/** Without a question to the guest. Never fails: what cannot be known is absent. */
+/** Without a look at its use of CPU and memory. Never fails: what cannot be known is absent. */
 export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
-  return viewOf(sandbox, undefined);
+  return viewOf(sandbox, {});
 }
 
-/** With what the guest tells of its use of CPU and memory, if it answers soon. Never fails. */
+/** With what guest and host tell of its use of CPU and memory, if they answer soon. Never fails. */
 export async function viewWithUsage(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
   const signal = AbortSignal.timeout(glanceTimeoutMs);
-  const glance =
-    statusOf(sandbox) === "running"
-      ? await takeStatistics(sandbox, signal).catch(() => undefined)
-      : undefined;
-  return viewOf(sandbox, glance);
+  const [statistics, hostMemory] = await Promise.all([
+    statusOf(sandbox) === "running" ? takeStatistics(sandbox, signal).catch(() => undefined) : undefined,
+    // Also of one that is paused.
+    lookAtHost(context, sandbox, signal).catch(() => undefined),
+  ]);
+  return viewOf(sandbox, { statistics, hostMemory });
 }
 
-function viewOf(
-  sandbox: LiveSandbox,
-  glance: Awaited<ReturnType<typeof takeStatistics>> | undefined,
-): SandboxView {
+function viewOf(sandbox: LiveSandbox, { statistics, hostMemory }: Usage): SandboxView {
   const status = statusOf(sandbox);
   const { record } = sandbox;
   return {
@@ -50,9 +57,19 @@ function viewOf(
     errorMessage: sandbox.unreachable ?? record.errorMessage,
     warnings: [...record.warnings, ...sandbox.notices],
     uptimeSeconds: record.startedAtMs === null ? undefined : secondsSince(record.startedAtMs),
-    cpuUsagePercent: glance?.cpuUsagePercent,
-    memoryUsedBytes: glance && glance.guest.memoryTotalBytes - glance.guest.memoryAvailableBytes,
+    cpuUsagePercent: statistics?.cpuUsagePercent,
+    memoryUsedBytes: statistics && statistics.guest.memoryTotalBytes - statistics.guest.memoryAvailableBytes,
+    hostMemory,
   };
+}
+
+async function lookAtHost(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  signal: AbortSignal,
+): Promise<HostMemory | undefined> {
+  const backend = await backendOf(context, sandbox);
+  return isMemoryTeller(backend) ? await backend.hostMemory(sandbox.record.id, signal) : undefined;
 }
 
 /** The guest's own numbers, not to be trusted. The sandbox must be running. */

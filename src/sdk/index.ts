@@ -18,7 +18,7 @@ export {
 } from "./heyvm.ts";
 export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
 export type { LogEntry, OwnedSandbox, Sandbox } from "./sandbox.ts";
-export type { CreateSandboxOptions, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
+export type { CreateSandboxOptions, HostMemory, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
 export type {
   CommandOptions,
   CommandResult,

@@ -18,6 +18,14 @@ export interface Mount {
 /** A guest port on 127.0.0.1 of the host: the same number, or another one. */
 export type PublishedPort = number | { guestPort: number; hostPort: number };
 
+/** What a sandbox's machine takes of the memory of the daemon's host. Clones share their template's. */
+export interface HostMemory {
+  /** What would be free if it ended. */
+  privateBytes: number;
+  /** With its share of what it has in common with others (PSS). */
+  proportionalBytes: number;
+}
+
 export interface CreateSandboxOptions {
   /** Default: made up. */
   name?: string | undefined;
@@ -77,6 +85,8 @@ export interface SandboxInfo {
   /** Per cent of its CPUs; `null` when not known, and, as `memoryUsageBytes`, in a list: it asks no guest. */
   cpuUsage: number | null;
   memoryUsageBytes: number | null;
+  /** `null` when not known (its machine is off, on another host, or another user's), and in a list. */
+  hostMemory: HostMemory | null;
   guestIp: string | undefined;
   openPorts: PublishedPort[];
   labels: Record<string, string>;
@@ -148,6 +158,10 @@ export function toSandboxInfo(document: SandboxDocument): SandboxInfo {
     uptimeSeconds: document.uptime_secs,
     cpuUsage: document.cpu_usage,
     memoryUsageBytes: document.memory_usage,
+    hostMemory: document.host_memory && {
+      privateBytes: document.host_memory.private,
+      proportionalBytes: document.host_memory.proportional,
+    },
     guestIp: document.guest_ip,
     openPorts: document.open_ports.map(toPublishedPort),
     labels: document.labels,

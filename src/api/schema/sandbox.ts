@@ -90,6 +90,11 @@ export const sandboxSchema = z
     cpu_usage: z.number().nullable(),
     /** Bytes used in the guest, as the guest tells; `null` as `cpu_usage` is. */
     memory_usage: z.number().nullable(),
+    /**
+     * What its machine takes of this host's memory, in bytes: `private` would be free if it ended, `proportional` has its
+     * share of what it has in common with others (PSS). `null` when not known, and in a list.
+     */
+    host_memory: z.object({ private: z.number(), proportional: z.number() }).nullable(),
     guest_ip: z.string().optional(),
     open_ports: z.array(openPortSchema),
     labels: environmentSchema,

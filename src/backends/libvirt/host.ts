@@ -107,6 +107,8 @@ export interface LibvirtHost {
   /** Whether libvirt runs on this machine, so that paths mean the same to both. */
   readonly isLocal: boolean;
   readonly domains: Domains;
+  /** Where libvirt writes the process id of a domain's QEMU while it runs; `undefined` on another host. */
+  pidFile(domain: string): string | undefined;
   capabilities(signal: AbortSignal): Promise<HostCapabilities>;
   /** The pool, made and started when needed. */
   storage(signal: AbortSignal): Promise<Storage>;

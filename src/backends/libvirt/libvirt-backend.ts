@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 
 import type {
   Forehanded,
+  MemoryTeller,
   MountTeller,
   Pausable,
   Renamable,
@@ -16,6 +17,7 @@ import { acceleratorFor, chooseAcceleration } from "./acceleration.ts";
 import { readConsoleLog } from "./console-log.ts";
 import { diagnoseHost } from "./doctor/diagnose.ts";
 import type { LibvirtHost } from "./host.ts";
+import { createMemoryLook } from "./host-memory.ts";
 import { hostArchitecture } from "./kvm-check.ts";
 import { endLooks } from "./kvm-verdict.ts";
 import { buildTemplate } from "./cloning.ts";
@@ -62,7 +64,8 @@ export type LibvirtBackend = Backend &
   TemplateKeeper &
   Forehanded &
   Renamable &
-  MountTeller;
+  MountTeller &
+  MemoryTeller;
 
 /** The backend on a host that the caller has; see `createLibvirtBackend`. */
 export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): LibvirtBackend {
@@ -212,6 +215,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     async rename(spec, signal) {
       await host.domains.setTitle(await ownDomain(spec.id, signal), titleOf(spec), signal);
     },
+    hostMemory: createMemoryLook(host),
     mountedMachines: (known, signal) => mountedMachines(host, settings, known, signal),
 
     imagesInUse: (signal) => imagesInUse(host, signal),

@@ -1,6 +1,7 @@
 /** The libvirt at a URI, in the backend's words. */
 import { totalmem } from "node:os";
 
+import { qemuPidFile } from "../../libvirt/index.ts";
 import type { HostCapabilities, LibvirtHost, Storage } from "./host.ts";
 import { parseCapabilities } from "./capabilities.ts";
 import { createDomains } from "./libvirt-domains.ts";
@@ -42,6 +43,7 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
     uri,
     isLocal,
     domains: createDomains(link, isLocal),
+    pidFile: (domain) => qemuPidFile(uri, domain, env),
     async capabilities(signal) {
       const pending = capabilities ?? readCapabilities(signal);
       capabilities = pending;

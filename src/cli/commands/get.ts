@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 
 import { formatSize } from "../../config/size.ts";
-import type { Sandbox, SandboxInfo } from "../../sdk/index.ts";
+import type { HostMemory, Sandbox, SandboxInfo } from "../../sdk/index.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import { printable } from "../output/text.ts";
 import { coarse, formatAgo } from "../output/time.ts";
@@ -45,6 +45,7 @@ function describe(info: SandboxInfo): (readonly [string, string | undefined])[] 
       info.cpuUsage === null ? String(info.cpus) : `${info.cpus} (${Math.round(info.cpuUsage)}% used)`,
     ],
     ["memory", used(info.memoryBytes, info.memoryUsageBytes)],
+    ["host memory", info.hostMemory === null ? undefined : describeHostMemory(info.hostMemory)],
     ["disk", info.diskBytes === null ? undefined : formatSize(info.diskBytes)],
     ["working directory", info.workingDirectory],
     ["start command", info.startCommand],
@@ -64,6 +65,10 @@ function describe(info: SandboxInfo): (readonly [string, string | undefined])[] 
 
 function used(total: number, usage: number | null): string {
   return usage === null ? formatSize(total) : `${formatSize(total)} (${formatSize(usage)} used)`;
+}
+
+function describeHostMemory({ privateBytes, proportionalBytes }: HostMemory): string {
+  return `${formatSize(privateBytes)} private, ${formatSize(proportionalBytes)} with its share of what is shared`;
 }
 
 function describePort(port: SandboxInfo["openPorts"][number]): string {

@@ -98,6 +98,7 @@ export const webSandbox: Sandbox = {
   uptime_secs: null,
   cpu_usage: null,
   memory_usage: null,
+  host_memory: null,
   open_ports: [],
   labels: { team: "web" },
   warnings: [],

@@ -22,13 +22,21 @@ export const systemSocketFolder = "/var/run/libvirt";
 
 /** The socket to connect to: the one that is there, the modular daemon's first; else where the older one would be. */
 export function findDaemonSocket(uri: ConnectionUri, env: NodeJS.ProcessEnv): DaemonSocket {
-  const isSession = uri.scope === "session" && process.geteuid?.() !== 0;
-  const folder = isSession ? sessionSocketFolder(env) : systemSocketFolder;
+  const { folder, isSession } = daemonFolder(uri, env);
   const allowed: readonly DaemonKind[] = uri.mode === "auto" ? ["direct", "legacy"] : [uri.mode];
   if (uri.socketPath !== undefined) return { path: uri.socketPath, kinds: allowed, isSession: false };
   const there = allowed.find((kind) => existsSync(join(folder, socketNames[kind])));
   const kinds = there === undefined ? allowed : [there];
   return { path: join(folder, socketNames[kinds.at(-1) ?? "legacy"]), kinds, isSession };
+}
+
+/** The folder of a local daemon's sockets. */
+export function daemonFolder(
+  { scope }: ConnectionUri,
+  env: NodeJS.ProcessEnv,
+): Pick<DaemonSocket, "isSession"> & { folder: string } {
+  const isSession = scope === "session" && process.geteuid?.() !== 0;
+  return { folder: isSession ? sessionSocketFolder(env) : systemSocketFolder, isSession };
 }
 
 /** Where the sockets of the user's session daemon are. */

@@ -11,8 +11,9 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-import type { MountTeller, Pausable } from "../../backends/abilities.ts";
+import type { MemoryTeller, MountTeller, Pausable } from "../../backends/abilities.ts";
 import type { Backend, MachineSpec, MachineState, MachineStatus } from "../../backends/backend.ts";
+import { processMemory } from "../../backends/libvirt/host-memory.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
@@ -38,7 +39,7 @@ interface Machine {
 export function createProcessBackend(
   folder: string,
   options: { usesImages: boolean },
-): Backend & MountTeller & Pausable {
+): Backend & MountTeller & MemoryTeller & Pausable {
   const listeners = new Set<(status: MachineStatus) => void>();
   const lastSeen = new Map<string, MachineState>();
   let launched = 0;
@@ -140,6 +141,10 @@ export function createProcessBackend(
     watch(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
+    },
+    async hostMemory(id) {
+      const machine = await load(folder, id);
+      return machine && (await processMemory(machine.pid));
     },
     async mountedMachines(known) {
       const ids = (await idsIn(folder)).filter((id) => !known.has(id));

@@ -80,6 +80,7 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
       ...capabilities,
     }),
     storage: async () => storage,
+    pidFile: () => undefined,
     warnings: () => [],
     close: async () => undefined,
     domains: {
