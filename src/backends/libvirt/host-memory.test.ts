@@ -1,5 +1,5 @@
 /** Processes of this host stand in for QEMU: what is asked of it are its arguments and its memory. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -133,12 +133,11 @@ test("nothing is known of a machine whose process id this user may not read", as
 });
 
 test("a look that hangs holds up nobody for longer than they want, and is the only one", async () => {
-  execFileSync("mkfifo", [pidFile()]);
+  const qemu = await run(`import os\nos.mkfifo(${JSON.stringify(pidFile())})`, qemuArgs);
   const givenUp = look(id, AbortSignal.timeout(10));
   const patient = look(id, signal);
   await expect(givenUp).rejects.toThrow(AbortedError);
   await expect(look(id, AbortSignal.abort())).rejects.toThrow(AbortedError);
-  const qemu = await run("", qemuArgs);
   // Whoever reads first has all of it.
   await writeFile(pidFile(), `${qemu.pid}`);
   expect(await patient).toMatchObject({ privateBytes: expect.any(Number) });

@@ -11,8 +11,8 @@ import { untilAborted } from "./until-aborted.ts";
 const outOfSight: readonly (string | undefined)[] = ["ENOENT", "ESRCH", "EACCES", "EPERM"];
 
 /**
- * QEMU is found by the file that libvirt writes, and not by looking at every process of the host: the kernel lets nobody
- * read a process's arguments while its memory is locked, so that any one that hangs would hold the look up.
+ * QEMU is found by the file that libvirt writes, and not by its arguments among all processes of the host: the kernel
+ * lets nobody read them while a process changes its memory's map, so that any one that hangs there would hold the look up.
  */
 export function createMemoryLook(host: Pick<LibvirtHost, "pidFile">): MemoryTeller["hostMemory"] {
   const looks = new Map<string, Promise<HostMemory | undefined>>();
