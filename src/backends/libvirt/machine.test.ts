@@ -7,6 +7,8 @@ import type { MachineSpec } from "../backend.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { imagesInUse, ownMachines, prune } from "./prune.ts";
 import { createShells } from "./templates/shells.ts";
+import { templateFiles } from "./templates/template-files.ts";
+import type { MachineShape } from "./templates/template-key.ts";
 import type { Templates } from "./templates/templates.ts";
 import { createMemoryHost, type MemoryHost } from "./testing/memory-host.ts";
 import { testMachine } from "./testing/test-machine.ts";
@@ -108,6 +110,35 @@ test("one that is to boot boots, and says why, whatever there is to clone", asyn
   expect(start).toEqual({ how: "booted", reason: "that was asked for" });
   expect(titles).toContain(`Starting the machine (it boots: ${start.reason})`);
   expect(asked, "a template, which would be made").toBe(0);
+});
+
+test("one whose clone cannot be launched boots, says why, and its template is not the one to blame", async () => {
+  const dependencies = setUp(createMemoryHost());
+  const blamed: string[] = [];
+  const files = templateFiles(key, "00000002");
+  const stamp = { sizeBytes: 0, inode: "1", modified: "0", changed: "0" };
+  const shape: MachineShape = { architecture: "x86_64", accelerator: "tcg", vcpus: 1, memoryBytes: 2 ** 30 };
+  const stamps = { disk: stamp, ram: stamp, state: stamp, blank: stamp };
+  const details = { ...shape, type: "shell" as const, preparedDisk, stamps };
+  const marker = {
+    disk: files.disk,
+    fingerprint: "",
+    reference: "debian:12",
+    createdAt: "",
+    template: details,
+  };
+  const way = { template: { key, build: "00000002", files, marker }, state: Buffer.alloc(0), shape };
+  dependencies.templates = {
+    ...noTemplates,
+    wayFor: async () => ({ ...way, growth: undefined }),
+    reportFailure: async (_template, reason) => void blamed.push(reason),
+  };
+  // Somebody removes it in this moment: there is no marker.
+  const { start, clone } = await createMachine(dependencies, spec, context);
+  expect(start).toMatchObject({ how: "booted", reason: expect.stringContaining("it was removed") });
+  expect({ clone, blamed }).toEqual({ clone: undefined, blamed: [] });
+  expect(dependencies.host.machines.get("heyvm-sb-0000000a")?.state).toBe("running");
+  await destroyMachine(dependencies, spec.id, signal);
 });
 
 test("a create that is cancelled while it prepares leaves nothing and says so", async () => {
