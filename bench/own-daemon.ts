@@ -17,7 +17,6 @@ const endTimeoutMs = 60_000;
 
 /**
  * `settings`: environment variables (`HEYVM_…`); an empty one stands for the default, whatever the environment says.
- * Templates are turned on unless they say otherwise.
  */
 export async function startOwnDaemon(settings: Readonly<Record<string, string>>): Promise<OwnDaemon> {
   const root = await mkdtemp(join(tmpdir(), "heyvm-bench-"));
@@ -26,7 +25,7 @@ export async function startOwnDaemon(settings: Readonly<Record<string, string>>)
   const before = { ...process.env };
   // Where the user has named his daemon's socket, we would find that one.
   const own = { MVM_DATA_DIR: root, HEYVM_SOCKET: "" };
-  Object.assign(process.env, { HEYVM_TEMPLATES_BUDGET: "20G" }, settings, own);
+  Object.assign(process.env, settings, own);
   try {
     const heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message) });
     return {

@@ -135,6 +135,9 @@ export function cloneSuite(host: () => TestHost): void {
     test("is made again, once, also when twenty want it at once, and another daemon does", async () => {
       const build = host().heyvmCommand("templates", "build", "--image", "debian:12", "--type", "python");
       const other = { MVM_DATA_DIR: `${host().paths.home}/other` };
+      const logs = async () =>
+        Number(await onHost("ls ~/.cache/libvirt/qemu/log | grep -c preparing || true"));
+      const earlier = await logs();
       // Both know the image as the one that was verified.
       await onHost(`mkdir ${other.MVM_DATA_DIR}; cp ${host().paths.data}/images.json ${other.MVM_DATA_DIR}`);
       const run = ["run", "--image", "debian:12", "--type", "python", "--", "true"];
@@ -148,6 +151,7 @@ export function cloneSuite(host: () => TestHost): void {
       }
       expect(built.stdout).toMatch(/^[0-9a-f]{16}\n$/);
       expect((await memoryFiles()).split("\n")).toHaveLength(1);
+      expect(await logs()).toBe(earlier + 1);
       await endDaemon(host(), "TERM", other.MVM_DATA_DIR);
       await onHost(`rm -r ${other.MVM_DATA_DIR}`);
     });

@@ -1,6 +1,9 @@
 /** Finds a template or makes it: once, however many want it, and only where there is room for it. */
 import { statfs } from "node:fs/promises";
+import { z } from "zod";
 
+import { LockHolderSilentError, lockForProcess } from "../../../config/process-lock.ts";
+import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
 import { createSharedWork } from "../../../config/shared-work.ts";
 import { formatSize } from "../../../config/size.ts";
 import { AbortedError, firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
@@ -55,6 +58,14 @@ export class NoRoomForTemplateError extends HeyvmError {
   }
 }
 
+/** What another process tells of its work. */
+const stepSchema = z.object({
+  id: z.string(),
+  title: z.string(),
+  state: z.enum(["started", "progress", "done"]),
+  logPath: z.string().optional(),
+});
+
 /** For what the guest writes while its template is made, and for those whose sandboxes run. */
 const roomBesideMemoryBytes = 512 * 1024 ** 2;
 
@@ -100,8 +111,34 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
     throw new Error("it was removed or damaged as soon as it was made");
   }
 
+  /** Once for all processes of this user; those that wait are told how far it is. */
+  async function openOrMakeAlone(
+    request: WayRequest,
+    key: string,
+    { signal, onStep }: MachineContext,
+  ): Promise<ReadyTemplate> {
+    await openRuntimeFolder(options.runtimeFolder);
+    const { lock } = await lockForProcess({
+      folder: options.runtimeFolder,
+      name: `template ${key}`,
+      what: `the template of ${request.image.reference}`,
+      signal,
+      onState(state) {
+        const step = stepSchema.safeParse(state);
+        if (step.success) onStep(step.data);
+      },
+    });
+    await using _lock = lock;
+    const tell = (step: MachineStep): void => {
+      lock.tell(step);
+      onStep(step);
+    };
+    return (await store.open(key, signal)) ?? (await make(request, key, { signal, onStep: tell }));
+  }
+
   /** Once for all who wait for it. A full disk and a libvirt that is away say nothing of the template. */
   async function remember(error: unknown, { image, type, shape }: WayRequest, key: string): Promise<void> {
+    if (error instanceof LockHolderSilentError) return;
     if (["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code)) return;
     await trust.doubtFrom(key, kindOf(image.reference, type, shape), reasonOf(error));
     if (!(error instanceof CloningRefusedError)) return;
@@ -117,7 +154,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
           (await store.open(key, signal)) ??
           (await shared.run(key, { signal, onNews: onStep }, async (signal, onStep) => {
             try {
-              return (await store.open(key, signal)) ?? (await make(request, key, { signal, onStep }));
+              return await openOrMakeAlone(request, key, { signal, onStep });
             } catch (error) {
               // Why it failed matters more than that this cannot be written down.
               if (!signal.aborted) await remember(error, request, key).catch(() => undefined);

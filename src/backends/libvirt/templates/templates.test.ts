@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 import { HeyvmError } from "../../../errors/index.ts";
+import type { MachineStep } from "../../backend.ts";
 import type { Image } from "../../../images/image.ts";
 import type { PreparationMetadata } from "../domain-metadata.ts";
 import type { HostCapabilities } from "../host.ts";
@@ -40,6 +41,8 @@ let there: Map<string, Template>;
 let freeBytes: number;
 /** What is wrong with a template's files. */
 let damage: string | undefined;
+/** What takes a freeze its time. */
+let freezing: ((onStep: (step: MachineStep) => void) => Promise<void>) | undefined;
 /** Nothing can be removed. */
 let isBusy: boolean;
 
@@ -51,6 +54,7 @@ beforeEach(async () => {
   freeBytes = 1024 * GiB;
   damage = undefined;
   isBusy = false;
+  freezing = undefined;
   const emulator = join(folder, "qemu");
   await writeFile(emulator, "");
   capabilities = { confinement: undefined, emulators: { x86_64: emulator } };
@@ -75,12 +79,13 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const freeze: typeof makeTemplate = async (_host, { shape, metadata }) => {
+const freeze: typeof makeTemplate = async (_host, { shape, metadata }, _options, onStep) => {
   const { vcpus, room } = shape;
   frozen.push(`${vcpus} ${vcpus === 1 ? "cpu" : "cpus"}${room === undefined ? "" : " with room"}`);
   const planted = failure;
   failure = undefined;
   if (planted !== undefined) throw planted;
+  await freezing?.(onStep);
   const template = templateOf(metadata, shape);
   there.set(metadata.key, template);
   return template;
@@ -140,6 +145,28 @@ test("the first sandbox of the usual size waits for the template, once, and the 
   expect(await Promise.all([asked(1), asked(1)])).toEqual(["clone", "clone"]);
   expect(await asked(1)).toBe("clone");
   expect(frozen).toEqual(["1 cpu"]);
+});
+
+test("two daemons of one user make it once, and the one that waits sees how far the other is", async () => {
+  const trust = createTemplateTrust(join(folder, "other-doubts.json"));
+  const use = createTemplateUse(join(folder, "other-templates.json"));
+  const other = createTemplates(createMemoryHost(capabilities), { ...setUp, trust, use });
+  const shape: MachineShape = { architecture: "x86_64", accelerator: "tcg", vcpus: 1, memoryBytes: GiB };
+  const request = { image, type: "shell" as const, preparedDisk: "prepared.qcow2", shape };
+  const seen = new Set<string>();
+  const signal = AbortSignal.timeout(60_000);
+  freezing = async (onStep) => {
+    onStep({ id: "boot", title: "booting", state: "started" });
+    // Until the other one has seen it.
+    await expect.poll(() => seen.size).toBe(1);
+  };
+  const first = asked(1);
+  await expect.poll(() => frozen).toHaveLength(1);
+  const second = other.wayFor(request, { signal, onStep: ({ title }) => void seen.add(title) });
+  expect(await first).toBe("clone");
+  expect((await second).template).toBeDefined();
+  expect({ frozen, seen: [...seen] }).toEqual({ frozen: ["1 cpu"], seen: ["booting"] });
+  await other.close();
 });
 
 test("a budget of 0 turns templates off, and the reason names the setting", async () => {
