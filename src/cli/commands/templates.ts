@@ -54,7 +54,10 @@ function defineList(command: Command): void {
     const { templates } = await invocation.connect();
     const found = await templates.list({ signal: invocation.signal });
     if (invocation.json) invocation.printJson(found);
-    else if (found.length === 0) invocation.note("no templates; the first sandbox of a kind makes one");
+    else if (found.length === 0)
+      invocation.note(
+        "no templates; where machines can be cloned (heyvm doctor), the first of a kind makes one",
+      );
     else invocation.printTable(columns, found);
   });
 }

@@ -68,7 +68,11 @@ export function cloneSuite(host: () => TestHost): void {
       const sumsIn = (box: string) => inGuest({ host: host(), box }, "sha256sum /root/data /dev/shm/data");
       for (const box of ["one", "two"]) {
         await succeed(host(), ...create("--type", "python", "--name", box, "--needs-network"));
-        expect(await startOf(box)).toBe("cloned");
+        const { start_mode, host_memory } = await infoOf(box);
+        expect(start_mode).toBe("cloned");
+        // Most of what it has is its template's.
+        expect(host_memory.private).toBeGreaterThan(10 * 1024 ** 2);
+        expect(host_memory.private).toBeLessThan(200 * 1024 ** 2);
         const subject = { host: host(), box };
         const askedMs = Date.now();
         const guestMs = Number(await inGuest(subject, "date +%s%3N"));
