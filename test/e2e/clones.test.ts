@@ -7,6 +7,7 @@ import { useTemplate } from "../fixtures/kept-template.ts";
 import { usePreparedDisk } from "../fixtures/prepared-disk.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { benchSuite } from "./suites/benches.ts";
+import { brokenTemplateSuite } from "./suites/broken-template.ts";
 import { cloneSuite } from "./suites/clones.ts";
 import { lyingAgentSuite } from "./suites/lies.ts";
 import { shellSuite } from "./suites/shells.ts";
@@ -30,6 +31,8 @@ cloneSuite(() => host);
 lyingAgentSuite(() => host);
 shellSuite(() => host);
 benchSuite(() => host);
+// The last of those that need the template.
+brokenTemplateSuite(() => host);
 
 test("templates that no sandbox stands on go when they are asked to", async () => {
   const [template] = JSON.parse(await succeed(host, "templates", "list", "--format", "json"));

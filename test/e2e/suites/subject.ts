@@ -1,6 +1,7 @@
 /** What the suites work on: a host with heyvm on it, and one sandbox that they share. */
 import { expect } from "vitest";
 
+import type { RunResult } from "../../fixtures/host/command.ts";
 import type { TestHost } from "../../fixtures/host.ts";
 
 export interface Subject {
@@ -45,4 +46,30 @@ export async function endDaemon(host: TestHost, signal: "TERM" | "KILL", folder?
   const script = `pid=$(${pid}); kill -${signal} $pid; while kill -0 $pid 2> /dev/null; do sleep 0.1; done`;
   const { code, stderr } = await host.run(["sh", "-c", script]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+}
+
+/** Another state folder of the same user, which knows the images that the first one has verified. */
+export interface OtherStateFolder extends AsyncDisposable {
+  /** Runs the CLI with it. */
+  heyvm(...args: string[]): Promise<RunResult>;
+}
+
+/** It goes with its sandboxes and its daemon. */
+export async function otherStateFolder(host: TestHost): Promise<OtherStateFolder> {
+  const folder = `${host.paths.home}/other`;
+  const onHost = async (script: string): Promise<void> => {
+    expect(await host.run(["sh", "-ec", script])).toMatchObject({ code: 0, stderr: "" });
+  };
+  await onHost(`mkdir ${folder}; cp ${host.paths.data}/images.json ${folder}`);
+  const heyvm = (...args: string[]): Promise<RunResult> =>
+    host.run(host.heyvmCommand(...args), { env: { MVM_DATA_DIR: folder } });
+  return {
+    heyvm,
+    async [Symbol.asyncDispose]() {
+      const { stdout } = await heyvm("list", "--all", "--format", "json");
+      for (const { id } of JSON.parse(stdout)) await heyvm("rm", "--yes", id);
+      await endDaemon(host, "TERM", folder);
+      await onHost(`rm -r ${folder}`);
+    },
+  };
 }
