@@ -36,6 +36,8 @@ export const sharedOnPurpose: readonly RegExp[] = [
   /^(images|home\/\.local\/share\/libvirt\/images)\/(\.heyvm-lock-[0-9a-f]{16}|[^/]+\.(qcow2|img|raw)(\.(json|sha256|sha512|verified|lock))?)$/,
   /^[^/]+\/(template|prepared|image)-[0-9a-f]{16}(-[0-9a-f]{8}\.(qcow2|raw|ram|state|blank)|\.json)$/,
   /^default\/[^/]+\.(qcow2|img|raw)$/,
+  // Of a daemon that was killed; the next one that takes the lock removes its file.
+  /^run\/heyvm\/\.heyvm-lock-[0-9a-f]{16}$/,
   // libvirt's own files, but not a domain's definition.
   /^home\/\.cache\/libvirt\//,
   /^home\/\.config\/libvirt\/(?!qemu\/[^/]+\.xml$)/,
