@@ -25,6 +25,8 @@ let storage: Storage;
 let store: TemplateStore;
 /** Keys of templates that nothing may wait for any more. */
 let left: string[];
+/** What goes with them. */
+let leaving: (() => void) | undefined;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "heyvm-templates-"));
@@ -41,8 +43,12 @@ beforeEach(async () => {
   host.storage = async () => storage;
   const used = [oldest, middle, newest].map((key, index) => [key, index] as const);
   const use = { ask: async () => 1, lastUsed: async () => new Map(used), saved: async () => undefined };
-  store = createTemplateStore(host, use, async (key) => void left.push(key));
+  store = createTemplateStore(host, use, async (key) => {
+    left.push(key);
+    leaving?.();
+  });
   left = [];
+  leaving = undefined;
   for (const key of [newest, oldest, middle]) await plant(key);
 });
 afterEach(() => rm(folder, { recursive: true }));
@@ -96,6 +102,13 @@ test("one is removed with all its files, one in use stays, one that is not there
   expect(await store.remove(oldest, signal)).toBe("absent");
   expect(await keys()).toEqual([middle, newest]);
   expect(filesOf(oldest)).toEqual([]);
+});
+
+test("one on which only machines stand that wait to become a sandbox is removed with them", async () => {
+  standOn(middle);
+  leaving = () => void host.volumes.delete("sb-0000000a.qcow2");
+  expect(await store.remove(middle, signal)).toBe("removed");
+  expect(await keys()).toEqual([oldest, newest]);
 });
 
 test("the budget takes what was used the longest ago, but nothing in use and not the one that was just made", async () => {

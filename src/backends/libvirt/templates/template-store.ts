@@ -109,7 +109,13 @@ export function createTemplateStore(
     open,
     list,
     async remove(key, signal) {
-      const found = (await everyTemplate(signal)).find(({ info }) => info.key === key);
+      const find = async () => (await everyTemplate(signal)).find(({ info }) => info.key === key);
+      let found = await find();
+      if (found?.info.inUse === true) {
+        // Perhaps only by what waits here to become a sandbox.
+        await leave(key);
+        found = await find();
+      }
       if (found === undefined) return "absent";
       if (found.info.inUse) return "in_use";
       await withdraw(await host.storage(signal), found.template, signal);
