@@ -1,4 +1,4 @@
-/** What `clone-path.ts` has measured, as it is printed: first what is promised, then how that comes about. */
+/** What `clone-path.ts` has measured, as it is printed: first what is aimed at, then how that comes about. */
 import { boundHeading, boundRow } from "./bounds.ts";
 import type { KeptClones } from "./kept-clones.ts";
 import { formatMb, medianMemory, type QemuMemory } from "./qemu-process.ts";
@@ -29,7 +29,7 @@ export interface CloneFigures {
 }
 
 export function printCloneFigures(figures: CloneFigures): void {
-  const tables = [promised, alsoPromised, firstOutputs, runs, keptRunning, memory];
+  const tables = [aims, furtherAims, firstOutputs, runs, keptRunning, memory];
   for (const rows of tables) {
     printTable(rows(figures));
     console.log("");
@@ -47,7 +47,7 @@ export function printCloneFigures(figures: CloneFigures): void {
   );
 }
 
-function promised({ timesMs, sets, together, idleSeconds }: CloneFigures): string[][] {
+function aims({ timesMs, sets, together, idleSeconds }: CloneFigures): string[][] {
   const stockMs = median(userCommandsOf(sets.stock));
   const runMs = median(timesMs.runAhead);
   const { firsts, lasts } = keptTimes(sets.kept);
@@ -76,7 +76,7 @@ function promised({ timesMs, sets, together, idleSeconds }: CloneFigures): strin
   ];
 }
 
-function alsoPromised({ timesMs, sets, template }: CloneFigures): string[][] {
+function furtherAims({ timesMs, sets, template }: CloneFigures): string[][] {
   const stockMs = median(userCommandsOf(sets.stock));
   const [cloneMs, byHandMs] = [median(timesMs.clone), median(timesMs.plain) + median(timesMs.virsh)];
   return [

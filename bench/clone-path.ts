@@ -1,5 +1,5 @@
 /**
- * What clones promise, measured in one run: beside the same image booted by QEMU alone, beside the same clone by QEMU alone,
+ * What clones are to reach, measured in one run: beside the same image booted by QEMU alone, beside the same clone by QEMU alone,
  * with machines launched ahead, out of the warm pool, by `heyvm run`, and ten at once.
  *
  *     script/build && npx tsx bench/clone-path.ts [image] [rounds] [seconds of idling]
@@ -29,7 +29,7 @@ import { bootStock } from "./stock-boot.ts";
 const [image = "debian:12", roundsWanted = "20", idleSeconds = "30"] = process.argv.slice(2);
 const rounds = Number(roundsWanted);
 const roundsPerSet = 4;
-/** The promises are of ten. */
+/** The aims are of ten. */
 const together = Math.min(10, Math.max(2, rounds));
 const memoryBytes = 1024 ** 3;
 /** By default long enough for what a new guest does in the background. */
