@@ -158,10 +158,7 @@ export function toSandboxInfo(document: SandboxDocument): SandboxInfo {
     uptimeSeconds: document.uptime_secs,
     cpuUsage: document.cpu_usage,
     memoryUsageBytes: document.memory_usage,
-    hostMemory: document.host_memory && {
-      privateBytes: document.host_memory.private,
-      proportionalBytes: document.host_memory.proportional,
-    },
+    hostMemory: hostMemoryOf(document),
     guestIp: document.guest_ip,
     openPorts: document.open_ports.map(toPublishedPort),
     labels: document.labels,
@@ -178,4 +175,10 @@ function toPublishedPort(port: OpenPort): PublishedPort {
 
 function toDate(text: string | null): Date | null {
   return text === null ? null : new Date(text);
+}
+
+/** A daemon of an earlier version, which is not replaced while it is busy, does not tell. */
+function hostMemoryOf({ host_memory }: Partial<SandboxDocument>): HostMemory | null {
+  if (host_memory === undefined || host_memory === null) return null;
+  return { privateBytes: host_memory.private, proportionalBytes: host_memory.proportional };
 }

@@ -13,7 +13,7 @@ import type { LibvirtHost } from "./host.ts";
 import { ensureImageSource } from "./image-source.ts";
 import { machineNames, newBuild, sharedDiskName, shortHash } from "./names.ts";
 import { type PreparationOptions, prepareGuest } from "./preparation.ts";
-import { markOfThisProcess } from "./process-mark.ts";
+import { ownPreparation } from "./process-mark.ts";
 import { sandboxTypes } from "./provided-types.ts";
 import { findSharedDisk, publishSharedDisk } from "./shared-disk.ts";
 import { createTurns } from "./turns.ts";
@@ -52,14 +52,7 @@ export function createPreparedDisks(
     onStep({ ...step, state: "started" });
     building.add(build);
     try {
-      const metadata = {
-        kind: "preparation" as const,
-        id: `preparing-${build}`,
-        owner: options.owner,
-        key,
-        build,
-        maker: await markOfThisProcess(),
-      };
+      const metadata = await ownPreparation({ owner: options.owner, key, build });
       const { fingerprint, reference } = image;
       const published = await makeGuest(
         host,

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 
-import type { ProcessMark } from "./domain-metadata.ts";
+import type { PreparationMetadata, ProcessMark } from "./domain-metadata.ts";
 
 /** Changes with each boot of this host; empty where the system does not tell. */
 export async function hostBootId(): Promise<string> {
@@ -17,6 +17,13 @@ export async function markOfThisProcess(): Promise<ProcessMark> {
     pid: process.pid,
     startTicks: await startTicks(process.pid),
   };
+}
+
+/** What this process has a domain say of itself while it makes a shared disk. */
+export async function ownPreparation(
+  what: Pick<PreparationMetadata, "owner" | "key" | "build">,
+): Promise<PreparationMetadata> {
+  return { kind: "preparation", id: `preparing-${what.build}`, ...what, maker: await markOfThisProcess() };
 }
 
 /**

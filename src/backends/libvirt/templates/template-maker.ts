@@ -11,7 +11,7 @@ import type { Image } from "../../../images/image.ts";
 import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { newBuild } from "../names.ts";
-import { markOfThisProcess } from "../process-mark.ts";
+import { ownPreparation } from "../process-mark.ts";
 import { makeTemplate, type TemplateOptions } from "./make-template.ts";
 import { CloningRefusedError, rememberRefusal } from "./obstacle.ts";
 import type { MachineShape } from "./template-key.ts";
@@ -91,14 +91,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
     building.add(build);
     promisedBytes += neededBytes;
     try {
-      const metadata = {
-        kind: "preparation" as const,
-        id: `preparing-${build}`,
-        owner: options.owner,
-        key,
-        build,
-        maker: await markOfThisProcess(),
-      };
+      const metadata = await ownPreparation({ owner: options.owner, key, build });
       await freeze(host, { ...request, metadata }, options, onStep, signal);
     } finally {
       building.delete(build);
