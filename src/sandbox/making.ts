@@ -3,7 +3,7 @@ import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
 import { AbortedError, toHeyvmError } from "../errors/index.ts";
 import { change, disconnect, note } from "./changes.ts";
-import { SandboxRemovedError } from "./remove.ts";
+import { refuseRemoved, SandboxRemovedError } from "./remove.ts";
 import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
@@ -51,7 +51,8 @@ export async function enter(
   // Known before its folder exists: a prune that goes on now would take it for a leftover.
   const sandbox = context.registry.add(record, session, options);
   try {
-    await context.records.create(record);
+    // Whoever removes it in this moment waits until there is something to remove.
+    await sandbox.lock.run("creating the sandbox", async () => await context.records.create(record));
     return sandbox;
   } catch (error) {
     context.registry.delete(record.id);
@@ -72,6 +73,8 @@ export async function wholly<T>(
   progress.onAccepted?.(sandbox.record.id);
   const signal = AbortSignal.any([progress.signal, creating.signal, context.shutdown]);
   return await sandbox.lock.run("creating the sandbox", async () => {
+    // It may have been removed between its record and its turn.
+    refuseRemoved(context, sandbox);
     try {
       return await work({ ...progress, signal });
     } catch (error) {
