@@ -12,7 +12,7 @@ import {
   type TypedValue,
 } from "../../libvirt/index.ts";
 import type { DomainActivity, DomainStatus, Domains } from "./host.ts";
-import type { LibvirtLink } from "./libvirt-link.ts";
+import type { CallContext, LibvirtLink } from "./libvirt-link.ts";
 import { orUndefined } from "./libvirt-storage.ts";
 import { createReconnect } from "./reconnect.ts";
 import { attributeOf, elementsAt, parseXml } from "./xml.ts";
@@ -46,28 +46,38 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
     what: string,
     name: string,
     signal: AbortSignal,
-    work: (connection: LibvirtConnection, domain: DomainRef) => Promise<T>,
+    work: (connection: LibvirtConnection, domain: DomainRef, signal: AbortSignal) => Promise<T>,
+    more: Pick<CallContext, "makes"> = {},
   ): Promise<T> {
-    return link.use({ what: `${what} ${name}`, signal }, async (connection) => {
+    return link.use({ ...more, what: `${what} ${name}`, signal }, async (connection, signal) => {
       const domain = await find(connection, name, signal);
       if (domain === undefined) throw new MachineAbsentError(name);
-      return work(connection, domain);
+      return work(connection, domain, signal);
     });
   }
 
   const domains: Domains = {
     define: (xml, signal) =>
-      link.use({ what: "defining the machine", signal }, async ({ domains }) => {
+      link.use({ what: "defining the machine", signal, makes: true }, async ({ domains }, signal) => {
         await domains.defineXml(xml, { signal, timeoutMs: slowCallTimeoutMs });
       }),
     start: (name, signal) =>
-      on("starting", name, signal, async ({ domains }, domain) => {
-        await domains.create(domain, { signal, timeoutMs: slowCallTimeoutMs });
-      }),
+      on(
+        "starting",
+        name,
+        signal,
+        async ({ domains }, domain, signal) => {
+          await domains.create(domain, { signal, timeoutMs: slowCallTimeoutMs });
+        },
+        { makes: true },
+      ),
     startPaused: (xml, signal) =>
-      link.use({ what: "starting the machine", signal, repeatable: false }, async ({ domains }) => {
-        await domains.createXml(xml, { paused: true, signal, timeoutMs: slowCallTimeoutMs });
-      }),
+      link.use(
+        { what: "starting the machine", signal, repeatable: false, makes: true },
+        async ({ domains }, signal) => {
+          await domains.createXml(xml, { paused: true, signal, timeoutMs: slowCallTimeoutMs });
+        },
+      ),
     powerOff: (name, signal) =>
       link.use({ what: `ending ${name}`, signal }, async (connection) => {
         const domain = await find(connection, name, signal);

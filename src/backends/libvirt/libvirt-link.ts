@@ -20,12 +20,20 @@ export interface CallContext {
   signal: AbortSignal;
   /** Whether the call may be made again when the connection broke in its middle. */
   repeatable?: boolean | undefined;
+  /**
+   * What is made in libvirt comes into being also when nobody waits for the answer, and then perhaps only after whoever has
+   * given it up has cleaned up. So such a call goes on until it is answered.
+   */
+  makes?: boolean | undefined;
 }
 
 export interface LibvirtLink {
   readonly uri: string;
-  /** Makes calls on the connection; what libvirt throws becomes a `HeyvmError`. */
-  use<T>(context: CallContext, work: (connection: LibvirtConnection) => Promise<T>): Promise<T>;
+  /** Makes calls on the connection, each with the signal that `work` gets; what libvirt throws becomes a `HeyvmError`. */
+  use<T>(
+    context: CallContext,
+    work: (connection: LibvirtConnection, signal: AbortSignal) => Promise<T>,
+  ): Promise<T>;
   /** Called with every new connection, before anybody uses it. */
   onConnect(listener: (connection: LibvirtConnection) => Promise<void>): void;
   /** Called when a connection is lost without our doing. */
@@ -38,6 +46,8 @@ export interface LibvirtLink {
 
 /** How long a daemon that was there may be away before that is an error. */
 const restartTimeoutMs = 5_000;
+/** How long a call that makes something may go on when it was given up: whoever waits for the clean-up waits for it. */
+const makingTimeoutMs = 30_000;
 
 export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.env): LibvirtLink {
   const connectListeners: ((connection: LibvirtConnection) => Promise<void>)[] = [];
@@ -110,21 +120,23 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
 
   async function use<T>(
     context: CallContext,
-    work: (connection: LibvirtConnection) => Promise<T>,
+    work: (connection: LibvirtConnection, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const { what, signal, repeatable = true } = context;
+    const { what, signal, repeatable = true, makes = false } = context;
     if (closing.signal.aborted)
       throw new HeyvmError("backend_failed", `${what}: the libvirt backend was closed`);
     if (signal.aborted) throw new AbortedError(what, signal.reason);
+    using late = makes ? afterwards(signal, makingTimeoutMs) : undefined;
     for (let attempt = 1; ; attempt += 1) {
       const used = connection();
       try {
         // Shared by all who wait for it, so that one who leaves must not end it.
-        return await work(await untilAborted(used, what, signal));
+        return await work(await untilAborted(used, what, signal), late?.signal ?? signal);
       } catch (error) {
         if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
           // Another call may have opened the next one already.
           if (current === used) current = undefined;
+          if (signal.aborted) throw new AbortedError(what, error);
           continue;
         }
         if (error instanceof LibvirtAbortError || signal.aborted) throw new AbortedError(what, error);
@@ -144,6 +156,23 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
       closing.abort();
       const open = await current?.catch(() => undefined);
       await open?.close();
+    },
+  };
+}
+
+/** Aborts as another signal does, but so many milliseconds later. */
+function afterwards(signal: AbortSignal, delayMs: number): Disposable & { signal: AbortSignal } {
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const begin = () => {
+    timer = setTimeout(() => late.abort(signal.reason), delayMs);
+  };
+  signal.addEventListener("abort", begin, { once: true });
+  return {
+    signal: late.signal,
+    [Symbol.dispose]() {
+      signal.removeEventListener("abort", begin);
+      clearTimeout(timer);
     },
   };
 }

@@ -136,23 +136,29 @@ export function createStorage(
       );
     },
     createOverlay: (volume, backing, capacity, signal) =>
-      link.use({ what: `making the disk ${volume}`, signal, repeatable: false }, async ({ volumes }) => {
-        await volumes.createXml(pool, overlayXml(volume, backing, capacity), { signal, timeoutMs: 60_000 });
-      }),
+      link.use(
+        { what: `making the disk ${volume}`, signal, repeatable: false, makes: true },
+        async ({ volumes }, signal) => {
+          await volumes.createXml(pool, overlayXml(volume, backing, capacity), { signal, timeoutMs: 60_000 });
+        },
+      ),
     createFile: (volume, sizeBytes, content, signal) =>
-      link.use({ what: `writing ${volume}`, signal, repeatable: false }, async (connection) => {
-        const { volumes } = connection;
-        const made = await volumes.createXml(pool, fileXml(volume, sizeBytes), { signal, timeoutMs: 60_000 });
-        try {
-          await pipeline(
-            Readable.from(content),
-            await volumes.upload(made, { lengthBytes: sizeBytes, signal }),
-          );
-        } catch (error) {
-          await volumes.delete(made, { timeoutMs: 30_000 }).catch(() => undefined);
-          throw error;
-        }
-      }),
+      link.use(
+        { what: `writing ${volume}`, signal, repeatable: false, makes: true },
+        async ({ volumes }, late) => {
+          const making = { signal: late, timeoutMs: 60_000 };
+          const made = await volumes.createXml(pool, fileXml(volume, sizeBytes), making);
+          try {
+            await pipeline(
+              Readable.from(content),
+              await volumes.upload(made, { lengthBytes: sizeBytes, signal }),
+            );
+          } catch (error) {
+            await volumes.delete(made, { timeoutMs: 30_000 }).catch(() => undefined);
+            throw error;
+          }
+        },
+      ),
     read: (volume, maxBytes, signal) =>
       link.use({ what: `reading ${volume}`, signal }, async (connection) => {
         const found = await find(connection, volume, signal);
