@@ -12,10 +12,12 @@ const variables = /^HEYVM_(MIRROR_|TEMPLATES_|POOL_|IMAGE_FOLDERS$)/;
 export async function connectForImages(invocation: Invocation): Promise<Heyvm> {
   const heyvm = await invocation.connect();
   const { signal } = invocation;
-  const { pid, started_at: startedAt } = await heyvm.health({ signal });
   const { settings: path } = statePaths();
   const isSet = Object.keys(process.env).some((name) => variables.test(name));
-  if (!isSet && !(await isChangedSince(path, new Date(startedAt)))) return heyvm;
+  const changed = await timeOfChange(path);
+  if (!isSet && changed === undefined) return heyvm;
+  const { pid, started_at: startedAt } = await heyvm.health({ signal });
+  if (!isSet && changed !== undefined && changed <= new Date(startedAt)) return heyvm;
   const { loadSettings } = await import("../config/settings.ts");
   const [{ entries }, inForce] = await Promise.all([loadSettings({ path }), heyvm.config({ signal })]);
   const unknown = entries.filter(({ key, value, source }) => {
@@ -33,9 +35,10 @@ export async function connectForImages(invocation: Invocation): Promise<Heyvm> {
   return heyvm;
 }
 
-async function isChangedSince(path: string, time: Date): Promise<boolean> {
-  return stat(path).then(
-    ({ mtime }) => mtime > time,
-    () => false,
+/** `undefined` for a file that is not there. */
+async function timeOfChange(path: string): Promise<Date | undefined> {
+  return await stat(path).then(
+    ({ mtime }) => mtime,
+    () => undefined,
   );
 }

@@ -127,7 +127,7 @@ export const settingDefinitions = {
     byteSize.nullable(),
     ["HEYVM_LIBVIRT_TRANSLATION_CACHE"],
     (): number | null => null,
-    "a machine's cache of translated code without KVM, 16M at least; null: 24M for each GiB of a clone's memory, 128M for a machine that boots",
+    "a machine's cache of translated code without KVM, 16M at least; null: 22M for each GiB of a clone's memory, 128M for a machine that boots",
     noneFromText,
   ),
   "mirrors.debian": setting(

@@ -15,6 +15,11 @@ const openTimeoutMs = 30_000;
 /** RFC 6455, 7.4.1: what a daemon says that leaves. */
 const goingAway = 1001;
 
+/** For who will need a web socket and has to wait for something else before: loading takes as long as a command. */
+export async function loadWebSockets(): Promise<void> {
+  await import("ws");
+}
+
 /**
  * Resolves with the open socket, which is paused: what comes with the answer would find no listener yet. Who has attached
  * theirs calls `resume`. Throws the daemon's reason when it refuses the upgrade.

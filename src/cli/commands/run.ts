@@ -9,6 +9,7 @@ import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation, type Invocation, undone } from "../invocation.ts";
 import { messageOf } from "../../errors/index.ts";
 import type { OwnedSandbox } from "../../sdk/index.ts";
+import { loadWebSockets } from "../../sdk/web-socket.ts";
 import { UsageError } from "../usage-error.ts";
 
 export function define(command: Command): void {
@@ -36,7 +37,10 @@ Examples:
       const exitCode = await asCommandFailure(async () => {
         const heyvm = await connectForImages(invocation);
         const options = await toCreateOptions(flags, invocation);
-        const sandbox = await createWithProgress(invocation, heyvm, options);
+        const creating = createWithProgress(invocation, heyvm, options);
+        // Now there is time for it; should it fail, so does the command.
+        void loadWebSockets().catch(() => undefined);
+        const sandbox = await creating;
         await using _removed = {
           [Symbol.asyncDispose]: () => release(invocation, sandbox, flags.keep === true),
         };
