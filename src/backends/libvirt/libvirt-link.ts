@@ -131,7 +131,10 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
       const used = connection();
       try {
         // Shared by all who wait for it, so that one who leaves must not end it.
-        return await work(await untilAborted(used, what, signal), late?.signal ?? signal);
+        const result = await work(await untilAborted(used, what, signal), late?.signal ?? signal);
+        // Who has left is told so, whatever was made.
+        if (late !== undefined) signal.throwIfAborted();
+        return result;
       } catch (error) {
         if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
           // Another call may have opened the next one already.
