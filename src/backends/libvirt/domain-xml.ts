@@ -156,7 +156,7 @@ function plugged(shape: DomainShape, { path, use }: MemoryImage) {
     "-object",
     `${memory},share=${use === "written" ? "on" : "off"}`,
     "-machine",
-    // Nor a SATA controller, which q35 has of itself: 1.6 MB of each QEMU's own memory, and no disk of ours is at one.
+    // No SATA controller, which q35 has of itself: it costs each QEMU 1.6 MB, and no disk of ours is at one.
     `memory-backend=heyvmram${shape.architecture === "x86_64" ? ",sata=off" : ""}`,
     // QEMU adds it to libvirt's own `-m`. libvirt's `<maxMemory>` needs a NUMA node, whose memory would be libvirt's.
     ...(shape.room === undefined ? [] : ["-m", `slots=1,maxmem=${shape.room.memoryBytes / 1024 ** 2}M`]),

@@ -153,6 +153,7 @@ export function createStorage(
               Readable.from(content),
               await volumes.upload(made, { lengthBytes: sizeBytes, signal }),
             );
+            signal.throwIfAborted();
           } catch (error) {
             await volumes.delete(made, { timeoutMs: 30_000 }).catch(() => undefined);
             throw error;
