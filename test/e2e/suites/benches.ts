@@ -18,13 +18,22 @@ export function benchSuite(host: () => TestHost): void {
   });
 }
 
-/** What a script printed. */
+/** What a script printed, within ten minutes. */
 export async function runBench(host: TestHost, script: string, ...args: string[]): Promise<string> {
+  return await runBenchFor(600_000, host, script, ...args);
+}
+
+export async function runBenchFor(
+  timeoutMs: number,
+  host: TestHost,
+  script: string,
+  ...args: string[]
+): Promise<string> {
   const loader = fileURLToPath(import.meta.resolve("tsx"));
   const path = fileURLToPath(new URL(`../../../bench/${script}`, import.meta.url));
   const command = [process.execPath, "--import", loader, path, ...args];
   // Its cache would be left in the host's temporary folder.
-  const { code, stdout, stderr } = await host.run(command, { env: { TSX_DISABLE_CACHE: "1" } });
+  const { code, stdout, stderr } = await host.run(command, { env: { TSX_DISABLE_CACHE: "1" }, timeoutMs });
   expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
   return stdout;
 }
