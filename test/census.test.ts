@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { expectSame, type Census } from "./census.ts";
+import { type Census, expectSame, takeSettledCensus } from "./census.ts";
 
 const nothing: Census = { files: [], sockets: [], processes: [], mounts: [], domains: [], volumes: [] };
 
@@ -33,4 +33,18 @@ test("prepared disks and downloads are permitted, half a download and an overlay
       expectSame(nothing, { ...nothing, files: [left] });
     }).toThrow(left);
   }
+});
+
+test("what libvirt is about to forget is waited for, and what it keeps is not", async () => {
+  const domains = ["heyvm-sb-0000000a", "heyvm-sb-0000000b", "other"];
+  let asked = 0;
+  const virsh = async ([verb]: readonly string[]): Promise<string> => {
+    if (verb === "pool-list") return "heyvm\n";
+    if (verb === "vol-list") return " Name  Path\n------\n sb-0000000a.qcow2   /pool/sb-0000000a.qcow2\n";
+    asked += 1;
+    return await Promise.resolve(domains.filter((name) => asked < 4 || !name.endsWith("b")).join("\n"));
+  };
+  const census = await takeSettledCensus({ folders: {}, processRoots: [], virsh });
+  expect(census.domains).toEqual(["heyvm-sb-0000000a", "other"]);
+  expect(asked, "and once more, after it has forgotten").toBe(5);
 });

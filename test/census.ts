@@ -5,6 +5,7 @@
 import { type Dirent } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 import { descendantsOf } from "./fixtures/host/processes.ts";
 
@@ -68,9 +69,32 @@ export async function takeCensus(scope: CensusScope): Promise<Census> {
     sockets: sockets.toSorted(),
     processes: (await descendantsOf(scope.processRoots)).map((process) => process.command).toSorted(),
     mounts: await mountsBelow(folders),
-    domains: lines(await ask(scope, ["list", "--all", "--name"])),
+    domains: await domains(scope),
     volumes: await volumes(scope),
   };
+}
+
+/** libvirt notices the end of a removed machine after a fifth of a second, on a busy host later. */
+const noticeMs = 5000;
+
+/** What exists when libvirt has forgotten the machines that were removed; those that it does not forget are in it. */
+export async function takeSettledCensus(scope: CensusScope): Promise<Census> {
+  const end = performance.now() + noticeMs;
+  // What libvirt has forgotten while the census was taken may be in it by half.
+  let earlier: readonly string[] = await domains(scope);
+  for (;;) {
+    const census = await takeCensus(scope);
+    const isSettled = ![...earlier, ...census.domains].some((domain) => hasLostItsDisk(domain, census));
+    if (isSettled || performance.now() > end) return census;
+    earlier = census.domains;
+    await delay(50);
+  }
+}
+
+/** A sandbox's disk goes before libvirt is told to forget its machine. */
+function hasLostItsDisk(domain: string, { files, volumes }: Census): boolean {
+  const id = /^heyvm-(sb-[0-9a-f]{8})$/.exec(domain)?.[1];
+  return id !== undefined && ![...files, ...volumes].some((name) => name.endsWith(`/${id}.qcow2`));
 }
 
 /** Throws when `after` has what `before` had not, or misses what it had; `permits` are exceptions by line. */
@@ -143,6 +167,10 @@ async function mountsBelow(folders: readonly string[]): Promise<string[]> {
     .map((line) => line.split(" ")[4] ?? "")
     .filter((point) => folders.some((folder) => point === folder || point.startsWith(`${folder}/`)))
     .toSorted();
+}
+
+async function domains(scope: CensusScope): Promise<string[]> {
+  return lines(await ask(scope, ["list", "--all", "--name"]));
 }
 
 async function volumes(scope: CensusScope): Promise<string[]> {

@@ -50,9 +50,11 @@ export async function prepareGuest(
   );
   await inStep(progress, { id: "guest", title: "Setting up the guest" }, async () => {
     const isClone = started.start.how === "cloned";
-    if (isNew) await identifyNew(agent, spec.slug, { isClone }, { signal });
-    else await identifyRestarted(agent, spec.slug, progress);
-    await equipGuest(agent, spec, started.guestMounts, signal);
+    const identifying = isNew
+      ? identifyNew(agent, spec.slug, { isClone }, { signal })
+      : identifyRestarted(agent, spec.slug, progress);
+    // The agent works on them in this order, and need not wait for us between the two.
+    await Promise.all([identifying, equipGuest(agent, spec, started.guestMounts, signal)]);
     if (spec.mounts.length > 0) await trustMountedRepositories(agent, progress);
   });
   if (spec.network) {

@@ -17,7 +17,7 @@ import { startProcessHost } from "../fixtures/host/process-host.ts";
 import { sessionTraces } from "../fixtures/host/traces.ts";
 import { rememberTraces } from "../fixtures/host/watched-hosts.ts";
 import { guestImageFingerprint, placePreparedDisk } from "../fixtures/prepared-disk.ts";
-import { backendContract } from "./backend-contract.ts";
+import { backendContract, noticeMs } from "./backend-contract.ts";
 
 const inner = process.env["HEYVM_CONTRACT_IMAGE"];
 const bootTimeoutMs = 900_000;
@@ -112,7 +112,7 @@ function neverAnswers(root: string, imagePath: string): void {
         .create(spec, { signal, onStep: () => undefined })
         .catch((error: unknown) => error);
       expect(error).toMatchObject({ code: "guest_unresponsive", details: { log_path: expect.any(String) } });
-      expect(await census(root)).toEqual(before);
+      await expect.poll(async () => await census(root), { timeout: noticeMs }).toEqual(before);
       expect((await readdir(join(stateFolder, "logs"))).length).toBe(1);
     } finally {
       await backend.close();

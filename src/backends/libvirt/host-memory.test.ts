@@ -1,17 +1,15 @@
-/** Processes of this host stand in for QEMU: what is asked of it are its arguments and its memory. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { AbortedError } from "../../errors/index.ts";
 import { createMemoryLook, processMemory } from "./host-memory.ts";
+import { endStandIn, qemuArgs, type StandIn, startStandIn } from "./testing/process-stand-in.ts";
 
 const id = "sb-0000000a";
-const qemuArgs = ["-name", `guest=heyvm-${id},debug-threads=on`, "-S"];
+const itsArgs = qemuArgs(`heyvm-${id}`);
 const MiB = 2 ** 20;
 const signal = AbortSignal.timeout(60_000);
 
@@ -27,25 +25,9 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const pidFile = () => join(folder, `heyvm-${id}.pid`);
 
-/** Runs until the test ends; has said that it is ready. */
-async function run(script: string, args: readonly string[]): Promise<ChildProcess & { pid: number }> {
-  const program = `${script}\nprint(flush=True)\nimport time\ntime.sleep(600)`;
-  const child = spawn("python3", ["-c", program, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  onTestFinished(() => end(child));
-  await once(child.stdout, "data");
-  return Object.assign(child, { pid: Number(child.pid) });
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
-
 /** Has QEMU's arguments, and its process id is where libvirt writes it. */
-async function runQemu(script = ""): Promise<ChildProcess & { pid: number }> {
-  const qemu = await run(script, qemuArgs);
+async function runQemu(script = ""): Promise<StandIn> {
+  const qemu = await startStandIn(itsArgs, script);
   await writeFile(pidFile(), `${qemu.pid}`);
   return qemu;
 }
@@ -56,7 +38,7 @@ test("what two machines have in common is in the share of both, and private to n
   const mapTemplate = `import mmap
 with open(${JSON.stringify(path)}, "rb") as file: memory = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE)
 sum(memory[at] for at in range(0, len(memory), 4096))`;
-  await run(mapTemplate, ["-name", "guest=heyvm-sb-0000000b"]);
+  await startStandIn(["-name", "guest=heyvm-sb-0000000b"], mapTemplate);
   await runQemu(`${mapTemplate}\nfor at in range(0, 8 << 20, 4096): memory[at] = 1`);
 
   const { privateBytes, proportionalBytes } = (await look(id, signal)) ?? {};
@@ -77,7 +59,7 @@ test("nothing is known of a machine that is off, or on another host", async () =
 test("a file that has outlived its machine tells nothing, whoever has its process id by now", async () => {
   const qemu = await runQemu();
   expect(await look(id, signal)).toBeDefined();
-  await end(qemu);
+  await endStandIn(qemu);
   expect(await look(id, signal)).toBeUndefined();
 
   for (const args of [
@@ -85,7 +67,7 @@ test("a file that has outlived its machine tells nothing, whoever has its proces
     ["-name", `guest=heyvm-${id}0`],
     ["-name", "guest=heyvm-sb-0000000b,debug-threads=on", `guest=heyvm-${id}`],
   ]) {
-    const other = await run("", args);
+    const other = await startStandIn(args);
     await writeFile(pidFile(), `${other.pid}\n`);
     expect(await look(id, signal)).toBeUndefined();
   }
@@ -101,7 +83,7 @@ pid = os.fork()
 if pid == 0: os._exit(0)
 with open(${JSON.stringify(pidFile())}, "w") as file: file.write(str(pid))
 while open(f"/proc/{pid}/stat").read().split()[2] != "Z": time.sleep(0.01)`;
-  await run(child, qemuArgs);
+  await startStandIn(itsArgs, child);
   expect(await look(id, signal)).toBeUndefined();
 });
 
@@ -133,7 +115,7 @@ test("nothing is known of a machine whose process id this user may not read", as
 });
 
 test("a look that hangs holds up nobody for longer than they want, and is the only one", async () => {
-  const qemu = await run(`import os\nos.mkfifo(${JSON.stringify(pidFile())})`, qemuArgs);
+  const qemu = await startStandIn(itsArgs, `import os\nos.mkfifo(${JSON.stringify(pidFile())})`);
   const givenUp = look(id, AbortSignal.timeout(10));
   const patient = look(id, signal);
   await expect(givenUp).rejects.toThrow(AbortedError);

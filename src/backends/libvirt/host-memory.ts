@@ -1,14 +1,9 @@
 /** What a sandbox's QEMU takes of this host's memory, as the kernel tells. */
-import { readFile } from "node:fs/promises";
-
-import { errnoOf } from "../../errors/index.ts";
 import type { HostMemory, MemoryTeller } from "../abilities.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineNames } from "./names.ts";
+import { isQemuOf, readIfSeen, readPidFile } from "./qemu-process.ts";
 import { untilAborted } from "./until-aborted.ts";
-
-/** What is not there (any more), or somebody else's. `ESRCH`: the process ended while it was looked at. */
-const outOfSight: readonly (string | undefined)[] = ["ENOENT", "ESRCH", "EACCES", "EPERM"];
 
 /**
  * QEMU is found by the file that libvirt writes, and not by its arguments among all processes of the host: the kernel
@@ -29,8 +24,8 @@ export function createMemoryLook(host: Pick<LibvirtHost, "pidFile">): MemoryTell
 }
 
 async function lookAt(pidFile: string | undefined, domain: string): Promise<HostMemory | undefined> {
-  const pid = Number(pidFile === undefined ? undefined : await readIfSeen(pidFile));
-  if (!Number.isSafeInteger(pid) || pid < 1) return undefined;
+  const pid = await readPidFile(pidFile);
+  if (pid === undefined) return undefined;
   const memory = await processMemory(pid);
   // Only now: had the file outlived its QEMU, whoever has the number since would show.
   return (await isQemuOf(domain, pid)) ? memory : undefined;
@@ -48,19 +43,4 @@ export async function processMemory(pid: number): Promise<HostMemory | undefined
   const privateBytes = bytes("Private_Clean") + bytes("Private_Dirty");
   const proportionalBytes = bytes("Pss");
   return Number.isNaN(privateBytes + proportionalBytes) ? undefined : { privateBytes, proportionalBytes };
-}
-
-/** libvirt starts every QEMU with `-name guest=<domain>,…`. */
-async function isQemuOf(domain: string, pid: number): Promise<boolean> {
-  const args = (await readIfSeen(`/proc/${pid}/cmdline`))?.split("\0") ?? [];
-  return args[args.indexOf("-name") + 1]?.split(",")[0] === `guest=${domain}`;
-}
-
-async function readIfSeen(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (outOfSight.includes(errnoOf(error))) return undefined;
-    throw error;
-  }
 }

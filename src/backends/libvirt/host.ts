@@ -75,7 +75,12 @@ export interface Domains {
   startPaused(xml: string, signal: AbortSignal): Promise<void>;
   /** Ends it as if the power went. Idempotent. */
   powerOff(domain: string, signal: AbortSignal): Promise<void>;
-  /** Ends and forgets it. Idempotent. */
+  /**
+   * The same for one that is to be removed next: its QEMU has ended, but libvirt may notice only a moment later. Whoever asks
+   * for the domain until then waits. Idempotent.
+   */
+  kill(domain: string, signal: AbortSignal): Promise<void>;
+  /** Ends and forgets it; after `kill`, libvirt forgets it a moment later, and nobody is told of it any more. Idempotent. */
   remove(domain: string, signal: AbortSignal): Promise<void>;
   /** What other tools show of a domain that runs. */
   setTitle(domain: string, title: string, signal: AbortSignal): Promise<void>;

@@ -32,7 +32,7 @@ afterAll(async () => {
 test("a channel that is opened and closed over and over does not bring libvirt down", async () => {
   await using _machine = await withDomain(connection, "reopened", { start: true });
   const link = createLibvirtLink(host.uri);
-  const domains = createDomains(link, false);
+  const domains = createDomains(link, { isLocal: false, pidFile: () => undefined });
   const pid = host.daemonPid();
   let opened = 0;
   const reopen = async () => {
@@ -55,7 +55,7 @@ test("a channel that is opened and closed over and over does not bring libvirt d
 test("a channel is free as soon as its client has gone, also when the guest never read what it was told", async () => {
   await using _machine = await withDomain(connection, "booting", { start: true });
   const link = createLibvirtLink(host.uri);
-  const domains = createDomains(link, false);
+  const domains = createDomains(link, { isLocal: false, pidFile: () => undefined });
   const open = () => domains.openChannel("booting", tinyChannelName, AbortSignal.timeout(20_000));
   const pid = host.daemonPid();
   for (let round = 0; round < 3; round += 1) {

@@ -1,31 +1,36 @@
 /** Domains, by libvirt's calls. */
-import { connect } from "node:net";
-import type { Duplex } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
-
-import { AbortedError, HeyvmError } from "../../errors/index.ts";
+import { HeyvmError } from "../../errors/index.ts";
 import {
   type DomainRef,
   type DomainState,
   type LibvirtConnection,
-  LibvirtError,
   type TypedValue,
 } from "../../libvirt/index.ts";
-import type { DomainActivity, DomainStatus, Domains } from "./host.ts";
+import { openDomainChannel } from "./domain-channel.ts";
+import type { DomainActivity, DomainStatus, Domains, LibvirtHost } from "./host.ts";
 import type { CallContext, LibvirtLink } from "./libvirt-link.ts";
 import { orUndefined } from "./libvirt-storage.ts";
+import { createQuickEnds, findDomain, powerOff, type QuickEnds } from "./quick-end.ts";
 import { createReconnect } from "./reconnect.ts";
-import { attributeOf, elementsAt, parseXml } from "./xml.ts";
+import { elementsAt, parseXml, textOf } from "./xml.ts";
 
 /** Starting and ending QEMU can take this long on a busy host. */
 const slowCallTimeoutMs = 120_000;
 const reconnectTimeoutMs = 60_000;
-/** A channel is free again a moment after its last client has gone; one that is not is another's. */
-const channelBusyMs = 10_000;
-const channelRetryMs = { first: 50, longest: 1_000 };
 
-export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
+export interface DomainsOptions {
+  /** Whether libvirt runs on this host. */
+  isLocal: boolean;
+  /** As `LibvirtHost` has it. */
+  pidFile: LibvirtHost["pidFile"];
+}
+
+export function createDomains(
+  link: LibvirtLink,
+  { isLocal, pidFile }: DomainsOptions,
+): Domains & Pick<QuickEnds, "close"> {
   const listeners = new Set<(domain: string, how?: "rebooted") => void>();
+  const ends = createQuickEnds(link, pidFile);
   const tell = (name: string, how?: "rebooted") => {
     for (const listener of listeners) listener(name, how);
   };
@@ -50,15 +55,17 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
     more: Pick<CallContext, "makes"> = {},
   ): Promise<T> {
     return link.use({ ...more, what: `${what} ${name}`, signal }, async (connection, signal) => {
-      const domain = await find(connection, name, signal);
+      await ends.settled(name, signal);
+      const domain = await findDomain(connection, name, signal);
       if (domain === undefined) throw new MachineAbsentError(name);
       return work(connection, domain, signal);
     });
   }
 
-  const domains: Domains = {
+  const domains: ReturnType<typeof createDomains> = {
     define: (xml, signal) =>
       link.use({ what: "defining the machine", signal, makes: true }, async ({ domains }, signal) => {
+        await ends.settled(domainName(xml), signal);
         await domains.defineXml(xml, { signal, timeoutMs: slowCallTimeoutMs });
       }),
     start: (name, signal) =>
@@ -75,22 +82,18 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
       link.use(
         { what: "starting the machine", signal, repeatable: false, makes: true },
         async ({ domains }, signal) => {
+          await ends.settled(domainName(xml), signal);
           await domains.createXml(xml, { paused: true, signal, timeoutMs: slowCallTimeoutMs });
         },
       ),
     powerOff: (name, signal) =>
       link.use({ what: `ending ${name}`, signal }, async (connection) => {
-        const domain = await find(connection, name, signal);
-        if (domain !== undefined) await powerOff(connection, domain, signal);
+        await ends.settled(name, signal);
+        await powerOff(connection, name, signal);
       }),
-    remove: (name, signal) =>
-      link.use({ what: `removing ${name}`, signal }, async (connection) => {
-        const domain = await find(connection, name, signal);
-        if (domain === undefined) return;
-        await powerOff(connection, domain, signal);
-        const all = { managedSave: true, snapshotsMetadata: true, checkpointsMetadata: true, nvram: true };
-        await orUndefined(connection.domains.undefine(domain, { ...all, signal }), "noDomain");
-      }),
+    kill: ends.kill,
+    remove: ends.remove,
+    close: ends.close,
     setTitle: (name, title, signal) =>
       on("naming", name, signal, ({ metadata }, domain) =>
         metadata.setTitle(domain, title, { live: true, config: true, signal }),
@@ -111,32 +114,29 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
       }),
     status: (name, signal) =>
       link.use({ what: `looking at ${name}`, signal }, async (connection) => {
-        const domain = await find(connection, name, signal);
+        if (await ends.isGone(name, signal)) return undefined;
+        const domain = await findDomain(connection, name, signal);
         if (domain === undefined) return undefined;
         const state = await orUndefined(connection.domains.state(domain, { signal }), "noDomain");
         return state === undefined ? undefined : readState(state);
       }),
     xml: (name, signal) =>
       link.use({ what: `looking at ${name}`, signal }, async (connection) => {
-        const domain = await find(connection, name, signal);
+        if (await ends.isGone(name, signal)) return undefined;
+        const domain = await findDomain(connection, name, signal);
         return domain === undefined
           ? undefined
           : orUndefined(connection.domains.xml(domain, { inactive: true, signal }), "noDomain");
       }),
     list: (signal) =>
       link.use({ what: "listing the machines", signal }, async ({ domains }) => {
-        return (await domains.list({}, { signal })).map(({ name }) => name);
+        const names = (await domains.list({}, { signal })).map(({ name }) => name);
+        return names.filter((name) => !ends.isBeingForgotten(name));
       }),
     openChannel: (name, channel, signal) =>
-      on("reaching the agent of", name, signal, async ({ domains, devices }, domain) => {
-        if (isLocal) {
-          const path = channelPath(await domains.xml(domain, { signal }), channel);
-          const socket = path === undefined ? undefined : await dial(path, signal);
-          if (socket !== undefined) return socket;
-        }
-        // Another host's, or another user's: libvirt carries the bytes.
-        return openFreeChannel(devices, domain, channel, signal);
-      }),
+      on("reaching the agent of", name, signal, (connection, domain) =>
+        openDomainChannel(connection, domain, channel, { isLocal, signal }),
+      ),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -145,44 +145,8 @@ export function createDomains(link: LibvirtLink, isLocal: boolean): Domains {
   return domains;
 }
 
-function find({ domains }: LibvirtConnection, name: string, signal: AbortSignal) {
-  return orUndefined(domains.lookupByName(name, { signal }), "noDomain");
-}
-
-async function powerOff(
-  connection: LibvirtConnection,
-  domain: DomainRef,
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    await connection.domains.destroy(domain, { signal, timeoutMs: slowCallTimeoutMs });
-  } catch (error) {
-    // It does not run.
-    if (!LibvirtError.hasCode(error, "operationInvalid", "noDomain")) throw error;
-  }
-}
-
-/**
- * Opens a channel that an earlier connection may not have let go of yet. Never by force: to take a channel from a client
- * that has gone ends libvirtd 9 with a segmentation fault. It tells that client of the abort in the thread of the new
- * one, while its main loop, which then notices that nobody is there, frees the same client and stream.
- */
-async function openFreeChannel(
-  devices: LibvirtConnection["devices"],
-  domain: DomainRef,
-  channel: string,
-  signal: AbortSignal,
-): Promise<Duplex> {
-  const end = performance.now() + channelBusyMs;
-  for (let pauseMs = channelRetryMs.first; ; pauseMs = Math.min(2 * pauseMs, channelRetryMs.longest)) {
-    try {
-      return await devices.openChannel(domain, channel, { signal });
-    } catch (error) {
-      const isBusy = LibvirtError.hasCode(error, "operationFailed");
-      if (!isBusy || signal.aborted || performance.now() > end) throw error;
-    }
-    await delay(pauseMs, undefined, { signal });
-  }
+function domainName(xml: string): string {
+  return textOf(elementsAt(parseXml(xml), "domain")[0], "name") ?? "";
 }
 
 /** There is no such domain (any more). */
@@ -228,37 +192,4 @@ function readActivity(values: Readonly<Record<string, TypedValue>>): DomainActiv
     if (/^block\.\d+\.(rd|wr)\.reqs$/.test(name)) diskRequests += Number(value);
   }
   return { cpuSeconds: Number(values["cpu.time"] ?? 0) / 1e9, diskRequests };
-}
-
-/** The unix socket of a channel in a running domain's XML. */
-function channelPath(xml: string, channel: string): string | undefined {
-  for (const device of elementsAt(parseXml(xml), "domain", "devices", "channel")) {
-    if (attributeOf(elementsAt(device, "target")[0], "name") === channel) {
-      return attributeOf(elementsAt(device, "source")[0], "path");
-    }
-  }
-  return undefined;
-}
-
-/** Connects; `undefined` when this user cannot. */
-function dial(path: string, signal: AbortSignal): Promise<Duplex | undefined> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path });
-    const leave = () => {
-      socket.destroy();
-      reject(new AbortedError("reaching the agent", signal.reason));
-    };
-    signal.addEventListener("abort", leave, { once: true });
-    const settle = () => signal.removeEventListener("abort", leave);
-    socket.once("connect", () => {
-      settle();
-      socket.removeAllListeners("error");
-      resolve(socket);
-    });
-    socket.once("error", () => {
-      settle();
-      resolve(undefined);
-    });
-    if (signal.aborted) leave();
-  });
 }

@@ -12,6 +12,8 @@ import { createStorage, ensurePool } from "./libvirt-storage.ts";
 export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.env): LibvirtHost {
   const link = createLibvirtLink(uri, env);
   const isLocal = /^qemu(\+unix)?:\/\/\//.test(uri);
+  const pidFile = (domain: string) => qemuPidFile(uri, domain, env);
+  const domains = createDomains(link, { isLocal, pidFile });
   let capabilities: Promise<HostCapabilities> | undefined;
   let storage: Promise<Storage> | undefined;
 
@@ -42,8 +44,8 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
   return {
     uri,
     isLocal,
-    domains: createDomains(link, isLocal),
-    pidFile: (domain) => qemuPidFile(uri, domain, env),
+    domains,
+    pidFile,
     async capabilities(signal) {
       const pending = capabilities ?? readCapabilities(signal);
       capabilities = pending;
@@ -55,7 +57,10 @@ export function createLibvirtHost(uri: string, env: NodeJS.ProcessEnv = process.
       return forgetFailure(pending, () => (storage = undefined));
     },
     warnings: link.warnings,
-    close: link.close,
+    async close() {
+      await domains.close();
+      await link.close();
+    },
   };
 }
 

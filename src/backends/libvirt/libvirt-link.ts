@@ -136,7 +136,12 @@ export function createLibvirtLink(uri: string, env: NodeJS.ProcessEnv = process.
         if (late !== undefined) signal.throwIfAborted();
         return result;
       } catch (error) {
-        if (error instanceof LibvirtConnectionLostError && repeatable && attempt < 3) {
+        if (
+          error instanceof LibvirtConnectionLostError &&
+          repeatable &&
+          attempt < 3 &&
+          !closing.signal.aborted
+        ) {
           // Another call may have opened the next one already.
           if (current === used) current = undefined;
           if (signal.aborted) throw new AbortedError(what, error);

@@ -118,7 +118,7 @@ export async function destroyMachine(
 ): Promise<void> {
   const { domain } = machineNames(id);
   if (await isForeignMachine(host, settings, id, signal)) return;
-  await host.domains.powerOff(domain, signal);
+  await host.domains.kill(domain, signal);
   await closeNetwork(settings.runtimeFolder, id);
   const storage = await host.storage(signal);
   for (const volume of await storage.list(signal)) {

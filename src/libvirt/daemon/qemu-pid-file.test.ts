@@ -17,6 +17,12 @@ it("lies below the sockets of the daemon that has the domain", () => {
   );
 });
 
+it("lies beside a socket that is named", () => {
+  const socket = "?socket=/tmp/its%20own/libvirt-sock";
+  expect(qemuPidFile(`qemu+unix:///session${socket}`, "web", env)).toBe("/tmp/its own/qemu/run/web.pid");
+  expect(qemuPidFile(`qemu+unix:///system${socket}`, "web", env)).toBe("/tmp/its own/qemu/web.pid");
+});
+
 it("is nowhere here for another host's domain", () => {
   expect(qemuPidFile("qemu+ssh://me@host/system", "web", env)).toBeUndefined();
   expect(qemuPidFile("qemu+tcp://127.0.0.1/session", "web", env)).toBeUndefined();

@@ -1,5 +1,5 @@
 /** Where a daemon of this host writes which process a domain's QEMU is. */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { parseConnectionUri } from "../uri.ts";
 import { daemonFolder } from "./sockets.ts";
@@ -17,6 +17,10 @@ export function qemuPidFile(
 ): string | undefined {
   const parsed = parseConnectionUri(uri);
   if (parsed.transport !== "unix") return undefined;
-  const { folder, isSession } = daemonFolder(parsed, env);
+  const { scope, socketPath } = parsed;
+  const { folder, isSession } =
+    socketPath === undefined
+      ? daemonFolder(parsed, env)
+      : { folder: dirname(socketPath), isSession: scope === "session" };
   return join(folder, isSession ? "qemu/run" : "qemu", `${domain}.pid`);
 }

@@ -125,7 +125,7 @@ export function createShells(host: LibvirtHost, options: ShellsOptions): Shells 
   async function removeMachine(id: string): Promise<void> {
     const signal = AbortSignal.timeout(removeTimeoutMs);
     const names = machineNames(id);
-    await host.domains.powerOff(names.domain, signal);
+    await host.domains.kill(names.domain, signal);
     const storage = await host.storage(signal);
     for (const volume of [names.disk, names.consoleLog]) await storage.remove(volume, signal);
     await host.domains.remove(names.domain, signal);

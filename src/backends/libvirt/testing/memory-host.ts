@@ -34,6 +34,10 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
     for (const listener of listeners) listener(domain);
   }
 
+  function switchOff(domain: string): void {
+    if (machines.has(domain)) setState(domain, "off");
+  }
+
   const storage: Storage = {
     folder,
     path: (volume) => `${folder}/${volume}`,
@@ -103,10 +107,8 @@ export function createMemoryHost(capabilities: Partial<HostCapabilities> = {}): 
       setTitle: (_domain, _title, signal) => unplayed("setTitle", signal),
       monitor: (_domain, command, _args, signal) => unplayed(command, signal),
       activity: (_domain, signal) => unplayed("activity", signal),
-      powerOff: (domain, signal) =>
-        attempt(`power off ${domain}`, signal, () => {
-          if (machines.has(domain)) setState(domain, "off");
-        }),
+      powerOff: (domain, signal) => attempt(`power off ${domain}`, signal, () => switchOff(domain)),
+      kill: (domain, signal) => attempt(`kill ${domain}`, signal, () => switchOff(domain)),
       remove: (domain, signal) => attempt(`undefine ${domain}`, signal, () => void machines.delete(domain)),
       suspend: (domain, signal) => attempt(`suspend ${domain}`, signal, () => setState(domain, "paused")),
       reset: (_domain, signal) => unplayed("reset", signal),
