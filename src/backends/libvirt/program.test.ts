@@ -1,10 +1,10 @@
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
 import { afterEach, expect, onTestFinished, test, vi } from "vitest";
 
-import { findProgram } from "./program.ts";
+import { findProgram, programVersion } from "./program.ts";
 
 afterEach(() => void vi.unstubAllEnvs());
 
@@ -17,4 +17,26 @@ test("a program is looked up in PATH, but not where that leads from the current 
   expect(await findProgram("heyvm-test-program")).toBe(join(folder, "heyvm-test-program"));
   vi.stubEnv("PATH", relative(process.cwd(), folder));
   expect(await findProgram("heyvm-test-program")).toBeUndefined();
+});
+
+test("a program is asked for its version once, and again when it is another one", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hv-program-"));
+  onTestFinished(async () => await rm(folder, { recursive: true }));
+  const [program, asked] = [join(folder, "emulator"), join(folder, "asked")];
+  const install = async (text: string) => {
+    await writeFile(program, `#!/bin/sh\necho "$@" >> ${asked}\n${text}\n`);
+    await chmod(program, 0o755);
+  };
+  const ask = async () => await programVersion(program, AbortSignal.timeout(60_000));
+  await install("echo first 1.0; echo more");
+  expect([await ask(), await ask()]).toEqual(["first 1.0", "first 1.0"]);
+  await install("echo other 2.0");
+  expect([await ask(), await ask()]).toEqual(["other 2.0", "other 2.0"]);
+  expect(await readFile(asked, "utf8")).toBe("--version\n--version\n");
+  await install("exit 1");
+  expect([await ask(), await ask()], "asked again: it may work the next time").toEqual([
+    undefined,
+    undefined,
+  ]);
+  expect((await readFile(asked, "utf8")).split("\n")).toHaveLength(5);
 });

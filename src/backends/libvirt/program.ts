@@ -1,6 +1,6 @@
 /** Programs on this host. */
 import { execFile } from "node:child_process";
-import { access, constants } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { delimiter, isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 
@@ -24,13 +24,22 @@ export async function findProgram(name: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** First line of `program --version`; `undefined` when it cannot be run. */
+/** By path. A program that is installed anew is another file, or an older one that was changed. */
+const knownVersions = new Map<string, { stamp: string; version: string | undefined }>();
+
+/** First line of `program --version`; `undefined` when it cannot be run. A program is asked once, until its file changes. */
 export async function programVersion(program: string, signal: AbortSignal): Promise<string | undefined> {
   const path = await findProgram(program);
   if (path === undefined) return undefined;
   try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+    const stamp = [dev, ino, size, mtimeNs, ctimeNs].join();
+    const known = knownVersions.get(path);
+    if (known?.stamp === stamp) return known.version;
     const { stdout } = await promisify(execFile)(path, ["--version"], { signal, timeout: 10_000 });
-    return stdout.split("\n")[0];
+    const version = stdout.split("\n")[0];
+    knownVersions.set(path, { stamp, version });
+    return version;
   } catch {
     if (signal.aborted) throw new AbortedError(`asking ${program} for its version`, signal.reason);
     return undefined;
