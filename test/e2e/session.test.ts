@@ -10,7 +10,7 @@ import { debianFiles, type Publisher, startPublisher } from "../fixtures/publish
 import { commandSuite, heavyCommandSuite } from "./suites/commands.ts";
 import { fileSuite, largeFileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
-import { makeMountedFolders, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
+import { makeMountedFolders, mountRebootSuite, mountSuite, removeMountedFolders } from "./suites/mounts.ts";
 import { networkSuite, noNetworkSuite } from "./suites/network.ts";
 import { pressCtrlC } from "../fixtures/press-ctrl-c.ts";
 import { inGuest, soonInGuest, type Subject, succeed } from "./suites/subject.ts";
@@ -140,6 +140,7 @@ describe("a node sandbox with a network, eight mounts, a larger disk, hooks and 
   nodeSuite(node);
   networkSuite(node);
   mountSuite(node);
+  mountRebootSuite(node);
 
   test("keeps its start command when its agent is killed, and what that agent was to answer ends", async () => {
     const server = () => inGuest(node(), "pgrep -fx 'sleep 9999'; cat /var/log/heyvm-start.log");

@@ -5,7 +5,7 @@ import { guestImage } from "../fixtures/guest-image.ts";
 import type { TestHost } from "../fixtures/host.ts";
 import { debianFiles, type Publisher, startPublisher } from "../fixtures/publisher.ts";
 import { createSystemHost } from "../fixtures/system-host.ts";
-import { runBenchFor } from "./suites/benches.ts";
+import { benchOptions, runBench } from "./suites/benches.ts";
 import { commandSuite } from "./suites/commands.ts";
 import { fileSuite } from "./suites/files.ts";
 import { lifecycleSuite } from "./suites/lifecycle.ts";
@@ -45,12 +45,9 @@ test("doctor finds what it needs, and tells why machines boot", async () => {
   expect(cloning?.message.replace(/^a new sandbox boots: /, "")).toMatch(obstacle);
 });
 
-/** heyvm gives the making of a prepared disk 20 minutes (five and a half on an emulated machine of usual speed); two boots follow. */
-const coldPathMs = 1_500_000;
-
 /** Before all that needs the prepared disk, which it makes. */
-test("bench/cold-path.ts prints its figures", { timeout: coldPathMs + 60_000 }, async () => {
-  expect(await runBenchFor(coldPathMs, host, "cold-path.ts", "debian:12", "1", "python")).toMatch(
+test("bench/cold-path.ts prints its figures", benchOptions, async () => {
+  expect(await runBench(host, "cold-path.ts", "debian:12", "1", "python")).toMatch(
     /^first of an image and type: makes the prepared disk .*\nprepared disk there .* 0\.\d\d$/m,
   );
 });

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 
 import { afterEach, expect, onTestFinished, test, vi } from "vitest";
 
-import { findProgram, programVersion } from "./program.ts";
+import { findProgram, programVersion, runHostProgram } from "./program.ts";
 
 afterEach(() => void vi.unstubAllEnvs());
 
@@ -17,6 +17,21 @@ test("a program is looked up in PATH, but not where that leads from the current 
   expect(await findProgram("heyvm-test-program")).toBe(join(folder, "heyvm-test-program"));
   vi.stubEnv("PATH", relative(process.cwd(), folder));
   expect(await findProgram("heyvm-test-program")).toBeUndefined();
+});
+
+test("a program that is given up has ended when the call says so", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hv-program-"));
+  onTestFinished(async () => await rm(folder, { recursive: true }));
+  const script = `trap "" TERM; echo $$ > new; mv new pid; exec sleep 600`;
+  const pidOf = async () => Number(await readFile(join(folder, "pid"), "utf8"));
+  const givenUp = new AbortController();
+  const options = { signal: givenUp.signal, timeoutMs: 150_000, cwd: folder };
+  const ended = runHostProgram("/bin/sh", ["-c", script], options).catch(async (error: unknown) => {
+    return { error, alive: isAlive(await pidOf()) };
+  });
+  await vi.waitFor(pidOf, 60_000);
+  givenUp.abort(new Error("Ctrl-C"));
+  expect(await ended).toMatchObject({ error: { code: "aborted" }, alive: false });
 });
 
 test("a program is asked for its version once, and again when it is another one", async () => {
@@ -40,3 +55,11 @@ test("a program is asked for its version once, and again when it is another one"
   ]);
   expect((await readFile(asked, "utf8")).split("\n")).toHaveLength(5);
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}

@@ -1,7 +1,7 @@
 /** Programs on this host. */
 import { execFile } from "node:child_process";
 import { access, constants, stat } from "node:fs/promises";
-import { delimiter, isAbsolute, join } from "node:path";
+import { basename, delimiter, isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 
 import { AbortedError } from "../../errors/index.ts";
@@ -24,6 +24,42 @@ export async function findProgram(name: string): Promise<string | undefined> {
   return undefined;
 }
 
+export interface RunHostProgramOptions {
+  signal: AbortSignal;
+  timeoutMs: number;
+  cwd?: string | undefined;
+}
+
+/**
+ * What a program printed. Node's own error when it fails or takes too long, an AbortedError when it was given up: by then it
+ * has ended, so that whoever removes what it wrote is not written to any more.
+ */
+export async function runHostProgram(
+  path: string,
+  args: readonly string[],
+  { signal, timeoutMs, cwd }: RunHostProgramOptions,
+): Promise<string> {
+  if (signal.aborted) throw new AbortedError(`running ${basename(path)}`, signal.reason);
+  // Node's own `signal` option does not wait for the end, and sends a signal that can be ignored.
+  const running = promisify(execFile)(path, args, { cwd, timeout: timeoutMs, killSignal: "SIGKILL" });
+  const { child } = running;
+  const giveUp = (): void => {
+    // What it has started may keep them open.
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    child.kill("SIGKILL");
+  };
+  signal.addEventListener("abort", giveUp, { once: true });
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    if (signal.aborted) throw new AbortedError(`running ${basename(path)}`, signal.reason);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", giveUp);
+  }
+}
+
 /** By path. A program that is installed anew is another file, or an older one that was changed. */
 const knownVersions = new Map<string, { stamp: string; version: string | undefined }>();
 
@@ -36,8 +72,7 @@ export async function programVersion(program: string, signal: AbortSignal): Prom
     const stamp = [dev, ino, size, mtimeNs, ctimeNs].join();
     const known = knownVersions.get(path);
     if (known?.stamp === stamp) return known.version;
-    const { stdout } = await promisify(execFile)(path, ["--version"], { signal, timeout: 10_000 });
-    const version = stdout.split("\n")[0];
+    const version = (await runHostProgram(path, ["--version"], { signal, timeoutMs: 10_000 })).split("\n")[0];
     knownVersions.set(path, { stamp, version });
     return version;
   } catch {

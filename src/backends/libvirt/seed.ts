@@ -1,14 +1,12 @@
 /** The seed of a preparation: what cloud-init's NoCloud source reads from a disk labelled `cidata`. */
-import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 
 import { HeyvmError } from "../../errors/index.ts";
 import { type GuestFile, installScriptPath } from "./guest-files.ts";
-import { findProgram } from "./program.ts";
+import { findProgram, runHostProgram } from "./program.ts";
 
 /** cloud-init's three files, by name. JSON is YAML. */
 export function seedFiles(instanceId: string, files: readonly GuestFile[]): Record<string, string> {
@@ -75,7 +73,7 @@ export async function makeSeedIso(files: Record<string, string>, signal: AbortSi
     const names = Object.keys(files);
     for (const name of names) await writeFile(join(folder, name), files[name] ?? "");
     const args = [...tool.prefix, "-quiet", "-o", "seed.iso", "-V", "cidata", "-J", "-r", ...names];
-    await promisify(execFile)(tool.program, args, { cwd: folder, signal, timeout: 60_000 });
+    await runHostProgram(tool.program, args, { cwd: folder, signal, timeoutMs: 60_000 });
     return await readFile(join(folder, "seed.iso"));
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,11 +1,9 @@
 /** Whether bubblewrap may make the namespaces of a sandbox here: tried, because no file or setting tells. */
-import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 
 import type { DoctorCheck } from "../../backend.ts";
-import { findProgram } from "../program.ts";
+import { findProgram, runHostProgram } from "../program.ts";
 import { remedies } from "./remedies.ts";
 
 export interface NamespaceCheckOptions {
@@ -59,7 +57,7 @@ export async function namespaceCheck(
 async function tryNamespaces(bwrap: string, signal: AbortSignal): Promise<string | undefined> {
   const program = (await findProgram("true")) ?? "true";
   try {
-    await promisify(execFile)(bwrap, [...trial, program], { signal, timeout: trialTimeoutMs });
+    await runHostProgram(bwrap, [...trial, program], { signal, timeoutMs: trialTimeoutMs });
     return undefined;
   } catch (error) {
     signal.throwIfAborted();
