@@ -6,7 +6,7 @@ import { startDaemon } from "./testing/daemon-of-test.ts";
 test("one sandbox's memory is told as long as its machine is up, and a list looks at none", async () => {
   const api = await startDaemon();
   await api.call("POST", "/sandboxes", { name: "box" });
-  const hostMemory = async () => (await api.call("GET", "/sandboxes/box")).json.host_memory;
+  const hostMemory = async () => (await api.call("GET", "/sandboxes/box?stats=true")).json.host_memory;
   const some = { private: expect.any(Number), proportional: expect.any(Number) };
 
   const running = await hostMemory();

@@ -43,9 +43,10 @@ test("a sandbox goes through its whole life", async () => {
   const ran = await api.call("POST", `/sandboxes/my-box/execute`, { command: 'echo "$GREETING"; exit 3' });
   expect(ran.json).toMatchObject({ stdout: "hello\n", exit_code: 3, stdout_truncated: false });
 
-  const shown = (await api.call("GET", `/sandboxes/${id.slice(0, 6)}`)).json;
+  const shown = (await api.call("GET", `/sandboxes/${id.slice(0, 6)}?stats=true`)).json;
   expect(shown).toMatchObject({ id, memory_usage: expect.any(Number) });
-  // A guest that hangs holds up nobody who wants to see all.
+  // A guest that hangs holds up nobody who has not asked for what it alone can tell.
+  expect((await api.call("GET", `/sandboxes/${id}`)).json).toMatchObject({ id, memory_usage: null });
   expect((await api.call("GET", "/sandboxes")).json).toMatchObject([{ id, memory_usage: null }]);
   expect((await api.call("GET", "/sandboxes?label=team=a")).json).toHaveLength(1);
   expect((await api.call("GET", "/sandboxes?label=team=b")).json).toHaveLength(0);

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 
 import { errnoOf } from "../errors/thrown.ts";
 import { HeyvmError } from "../errors/index.ts";
-import type { CommandOptions, CommandStatus, RunningCommand, Sandbox } from "../sdk/index.ts";
+import type { CommandOptions, CommandStatus, RunningCommand, SandboxActions } from "../sdk/index.ts";
 import { CommandFailure } from "./command-failure.ts";
 import type { Invocation } from "./invocation.ts";
 import { formatSpan } from "./output/time.ts";
@@ -30,7 +30,7 @@ const patience = 3;
 /** Runs to the end; answers the exit code. With `--format json` the result is one document. */
 export async function runAttached(
   invocation: Invocation,
-  sandbox: Sandbox,
+  sandbox: SandboxActions,
   argv: readonly [string, ...string[]],
   options: AttachOptions,
 ): Promise<number> {
@@ -93,7 +93,7 @@ function notStartableExitCode(error: HeyvmError): number {
 
 async function stream(
   invocation: Invocation,
-  sandbox: Sandbox,
+  sandbox: SandboxActions,
   program: string,
   args: readonly string[],
   { tty, ...options }: AttachOptions,
@@ -141,7 +141,7 @@ async function copy(from: Readable, to: NodeJS.WriteStream): Promise<void> {
 
 async function printResult(
   invocation: Invocation,
-  sandbox: Sandbox,
+  sandbox: SandboxActions,
   program: string,
   args: readonly string[],
   { tty: _tty, stdin, ...options }: AttachOptions,

@@ -89,6 +89,26 @@ describe("with a real daemon", () => {
     },
   );
 
+  test.each([
+    [["exec", "nobody", "--", "true"], 125],
+    // In a path, these would be no names.
+    [["exec", "", "--", "true"], 125],
+    [["exec", "..", "--", "true"], 125],
+    [["exec", "a/b?c", "--", "true"], 125],
+    [["sh", "nobody"], 125],
+    [["logs", "nobody"], 3],
+    [["logs", "--follow", "nobody"], 3],
+    [["stop", "nobody"], 3],
+    [["cp", "nobody:file", "-"], 3],
+  ])("%j names no sandbox", async (words, exitCode) => {
+    const failed = await heyvm(...words);
+    expect(failed).toMatchObject({ exitCode, stdout: "" });
+    const name = words.find((word) => !/^(exec|sh|logs|stop|cp|--.*)$/.test(word))?.replace(":file", "");
+    expect(failed.stderr).toBe(
+      `error: there is no sandbox ${JSON.stringify(name)}\n  hint: heyvm list --all\n`,
+    );
+  });
+
   test("a setting for images that the daemon does not know of is told of", async () => {
     const env = { ...options().env, HEYVM_MIRROR_DEBIAN: "http://127.0.0.1:9" };
     const told = await runCli(["images", "list", "--format", "json"], { ...options(), env });

@@ -5,7 +5,7 @@ import type { ExecInit, ExecServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
 import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, sandboxPath } from "./endpoint.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
@@ -77,13 +77,13 @@ const channels = { stdin: 0, stdout: 1, stderr: 2 } as const;
 /** Starts a command; resolves when it runs. Without `args`, `command` is a shell command line. */
 export async function spawnCommand(
   endpoint: Endpoint,
-  sandboxId: string,
+  sandbox: string,
   command: string,
   args: readonly string[] | undefined,
   options: SpawnOptions = {},
 ): Promise<RunningCommand> {
   const { signal } = options;
-  const path = `/sandboxes/${sandboxId}/exec`;
+  const path = `${sandboxPath(sandbox)}/exec`;
   const socket = await openWebSocket(endpoint, path, { signal });
   const gate = createReadGate(socket);
   const stdout = gate.readable();
@@ -150,13 +150,13 @@ export async function spawnCommand(
 /** Runs a command to its end and gathers its outputs. A non-zero exit is a result, not an error. */
 export async function execCommand(
   endpoint: Endpoint,
-  sandboxId: string,
+  sandbox: string,
   command: string,
   args: readonly string[] | undefined,
   options: ExecOptions = {},
 ): Promise<CommandResult> {
   const { input, maxOutputBytes = defaultMaxOutputBytes, ...rest } = options;
-  const running = await spawnCommand(endpoint, sandboxId, command, args, {
+  const running = await spawnCommand(endpoint, sandbox, command, args, {
     ...rest,
     stdin: input !== undefined,
   });

@@ -16,6 +16,7 @@ import { AbortedError, HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { DaemonLostError } from "./daemon-lost.ts";
 import type { CallOptions } from "./deadline.ts";
+import { sandboxPath } from "./endpoint.ts";
 import type { Transport } from "./transport.ts";
 
 export interface FileStatus {
@@ -65,8 +66,8 @@ export interface Files {
 /** The answer about a sandbox that is being stopped or restarted comes when that is done. */
 const whyTimeoutMs = 15_000;
 
-export function createFiles(transport: Transport, sandboxId: string): Files {
-  const sandbox = `/sandboxes/${sandboxId}`;
+export function createFiles(transport: Transport, reference: string): Files {
+  const sandbox = sandboxPath(reference);
   const base = `${sandbox}/files`;
   const read = (path: string, options: CallOptions = {}): Promise<Readable> =>
     transport.stream("GET", base, {
@@ -86,7 +87,7 @@ export function createFiles(transport: Transport, sandboxId: string): Files {
             cause: lost,
           })
         : new TransferEndedError(`sandbox ${name} is ${status}`, {
-            hint: `heyvm start ${sandboxId}`,
+            hint: `heyvm start ${reference}`,
             cause: lost,
           });
     } catch (thrown) {

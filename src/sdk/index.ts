@@ -17,7 +17,7 @@ export {
   type PruneOptions,
 } from "./heyvm.ts";
 export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
-export type { LogEntry, OwnedSandbox, Sandbox } from "./sandbox.ts";
+export type { LogEntry, LookOptions, OwnedSandbox, Sandbox, SandboxActions } from "./sandbox.ts";
 export type { CreateSandboxOptions, HostMemory, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
 export type {
   CommandOptions,

@@ -1,6 +1,6 @@
 import type { ErrorEvent, LogEntry } from "../api/schema.ts";
 import { answeredError } from "./daemon-lost.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, sandboxPath } from "./endpoint.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
 
@@ -15,12 +15,12 @@ const normalClosure = 1000;
  */
 export async function* followLogs(
   endpoint: Endpoint,
-  sandboxId: string,
+  sandbox: string,
   options: { backlog?: number; signal?: AbortSignal } = {},
 ): AsyncGenerator<LogEntry> {
   const { backlog, signal } = options;
   const query = backlog === undefined ? "" : `?backlog=${backlog}`;
-  const path = `/sandboxes/${sandboxId}/logs/stream`;
+  const path = `${sandboxPath(sandbox)}/logs/stream`;
   const socket = await openWebSocket(endpoint, path + query, { signal });
   const waiting: LogEntry[] = [];
   let failure: Error | undefined;

@@ -10,6 +10,7 @@ import {
   type SpawnOptions,
 } from "./commands.ts";
 import type { CallOptions } from "./deadline.ts";
+import { sandboxPath } from "./endpoint.ts";
 import { createFiles, type Files } from "./files.ts";
 import { followLogs } from "./logs.ts";
 import { type ProgressOptions, requestWithProgress, type Step } from "./progress.ts";
@@ -19,13 +20,16 @@ import type { Transport } from "./transport.ts";
 
 export type LogEntry = LogDocument;
 
-export interface Sandbox {
-  readonly id: string;
-  readonly name: string;
-  /** As last seen; `refresh` and each life cycle call renew it. */
-  readonly info: SandboxInfo;
+export interface LookOptions extends CallOptions {
+  /** Also asks guest and host for its use of CPU and memory. A guest that hangs holds this up by a second or two. */
+  stats?: boolean | undefined;
+}
+
+/** What can be done with a sandbox. */
+export interface SandboxActions {
   readonly files: Files;
-  refresh(options?: CallOptions): Promise<SandboxInfo>;
+  /** Looks at it, as it is now. */
+  refresh(options?: LookOptions): Promise<SandboxInfo>;
 
   /**
    * Runs a command to its end. With `args` (also empty), `command` is a program and no shell sees it; without, it is a
@@ -56,6 +60,13 @@ export interface Sandbox {
   logs(options?: CallOptions & { limit?: number }): Promise<LogEntry[]>;
   /** Log lines as they come, after the newest `backlog` ones; ends with the sandbox or the signal. */
   followLogs(options?: { backlog?: number; signal?: AbortSignal }): AsyncIterable<LogEntry>;
+}
+
+export interface Sandbox extends SandboxActions {
+  readonly id: string;
+  readonly name: string;
+  /** As last seen; `refresh` and each life cycle call renew it. */
+  readonly info: SandboxInfo;
   /** The document as on the wire, snake case. */
   toJSON(): SandboxDocument;
 }
@@ -68,14 +79,40 @@ const stopTimeoutMs = 720_000;
 /** How long an undo may take before its waiter gives up; the daemon goes on undoing. */
 const undoTimeoutMs = 60_000;
 
+/** A sandbox that was seen: calls go to its id, whatever its name belongs to by then. */
 export function createSandboxHandle(transport: Transport, initial: SandboxDocument): OwnedSandbox {
   let document = initial;
   let info = toSandboxInfo(initial);
   const { id } = initial;
-  const base = `/sandboxes/${id}`;
-  const update = (next: SandboxDocument): SandboxInfo => {
+  const actions = createSandboxActions(transport, id, (next, nextInfo) => {
     document = next;
-    info = toSandboxInfo(next);
+    info = nextInfo;
+  });
+  return {
+    ...actions,
+    id,
+    get name() {
+      return document.name;
+    },
+    get info() {
+      return info;
+    },
+    toJSON: () => document,
+    [Symbol.asyncDispose]: () => actions.remove().then(() => undefined, ignoreAbsent),
+  };
+}
+
+/** Asks for nothing before the first call. `onSeen` hears of each document that a call brings. */
+export function createSandboxActions(
+  transport: Transport,
+  reference: string,
+  onSeen: (document: SandboxDocument, info: SandboxInfo) => void = () => undefined,
+): SandboxActions {
+  const base = sandboxPath(reference);
+  const { endpoint } = transport;
+  const update = (next: SandboxDocument): SandboxInfo => {
+    const info = toSandboxInfo(next);
+    onSeen(next, info);
     return info;
   };
   const call = async (verb: string, options: CallOptions = {}, body?: object): Promise<void> => {
@@ -110,25 +147,20 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
     const request = { query: { settled: true }, timeoutMs: undoTimeoutMs };
     await transport.json("GET", base, request).catch((_goneOrUnreachable: unknown) => undefined);
   };
-  const remove: Sandbox["remove"] = async ({ forget, ...options } = {}) => {
+  const remove: SandboxActions["remove"] = async ({ forget, ...options } = {}) => {
     const request = { timeoutMs: stopTimeoutMs, ...options, query: { forget } };
     const { forgotten = false } = await transport.json<Removed>("DELETE", base, request);
     return { forgotten };
   };
 
   return {
-    id,
-    get name() {
-      return document.name;
+    files: createFiles(transport, reference),
+    async refresh({ stats, ...options } = {}) {
+      return update(await transport.json<SandboxDocument>("GET", base, { ...options, query: { stats } }));
     },
-    get info() {
-      return info;
-    },
-    files: createFiles(transport, id),
-    refresh: async (options = {}) => update(await transport.json<SandboxDocument>("GET", base, options)),
-    exec: (command, args, options) => execCommand(transport.endpoint, id, command, args, options),
-    spawn: (command, args, options) => spawnCommand(transport.endpoint, id, command, args, options),
-    shell: (options) => openShell(transport.endpoint, id, options),
+    exec: (command, args, options) => execCommand(endpoint, reference, command, args, options),
+    spawn: (command, args, options) => spawnCommand(endpoint, reference, command, args, options),
+    shell: (options) => openShell(endpoint, reference, options),
     start: (options) => callWithProgress("start", {}, options),
     stop: (options) => call("stop", options, { grace_seconds: options?.graceSeconds }),
     restart: (options) => callWithProgress("restart", { grace_seconds: options?.graceSeconds }, options),
@@ -140,9 +172,7 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
       const { limit, ...rest } = options;
       return (await transport.json<Logs>("GET", `${base}/logs`, { ...rest, query: { limit } })).logs;
     },
-    followLogs: (options) => followLogs(transport.endpoint, id, options),
-    toJSON: () => document,
-    [Symbol.asyncDispose]: () => remove().then(() => undefined, ignoreAbsent),
+    followLogs: (options) => followLogs(endpoint, reference, options),
   };
 }
 

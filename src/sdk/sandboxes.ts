@@ -3,10 +3,18 @@ import type { Sandbox as SandboxDocument } from "../api/schema.ts";
 import { AbortedError, messageOf } from "../errors/index.ts";
 import type { CallOptions } from "./deadline.ts";
 import { createDeferred } from "./deferred.ts";
+import { sandboxPath } from "./endpoint.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import { NotFoundError } from "./remote-error.ts";
 import { type CreateSandboxOptions, toCreateRequest } from "./sandbox-info.ts";
-import { createSandboxHandle, type OwnedSandbox, type Sandbox } from "./sandbox.ts";
+import {
+  createSandboxActions,
+  createSandboxHandle,
+  type LookOptions,
+  type OwnedSandbox,
+  type Sandbox,
+  type SandboxActions,
+} from "./sandbox.ts";
 import type { Transport } from "./transport.ts";
 
 export interface Sandboxes {
@@ -16,7 +24,12 @@ export interface Sandboxes {
    */
   create(options?: CreateSandboxOptions, progress?: ProgressOptions): Promise<OwnedSandbox>;
   /** By id, unique prefix of it, slug or name. */
-  get(reference: string, options?: CallOptions): Promise<Sandbox>;
+  get(reference: string, options?: LookOptions): Promise<Sandbox>;
+  /**
+   * The same without asking the daemon: what is done with it finds it, or fails as `get` would. Saves the round trip where
+   * nobody wants to know its name or state.
+   */
+  at(reference: string): SandboxActions;
   /** The running ones; `all`: in whatever state. */
   list(options?: CallOptions & { all?: boolean }): Promise<Sandbox[]>;
 }
@@ -55,10 +68,12 @@ export function createSandboxes(transport: Transport): Sandboxes {
       }
       throw new CreateAbortedError(await givingUp, progress.signal?.reason);
     },
-    async get(reference, options = {}) {
-      const path = `/sandboxes/${encodeURIComponent(reference)}`;
-      return createSandboxHandle(transport, await transport.json<SandboxDocument>("GET", path, options));
+    async get(reference, { stats, ...options } = {}) {
+      const request = { ...options, query: { stats } };
+      const document = await transport.json<SandboxDocument>("GET", sandboxPath(reference), request);
+      return createSandboxHandle(transport, document);
     },
+    at: (reference) => createSandboxActions(transport, reference),
     async list(options = {}) {
       const { all, ...call } = options;
       const documents = await transport.json<SandboxDocument[]>("GET", "/sandboxes", {
@@ -94,7 +109,7 @@ async function giveUp(transport: Transport, accepted: Promise<string>): Promise<
   const id = await Promise.race([accepted, expireAfter(acceptTimeoutMs)]);
   if (id === undefined) return { done: false, id, why: "it had not said yet what it makes" };
   try {
-    await transport.json("DELETE", `/sandboxes/${id}`, { timeoutMs: undoTimeoutMs });
+    await transport.json("DELETE", sandboxPath(id), { timeoutMs: undoTimeoutMs });
     return { done: true };
   } catch (error) {
     // It had failed, or was undone, by then.

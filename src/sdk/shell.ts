@@ -6,7 +6,7 @@ import { AbortedError } from "../errors/index.ts";
 import type { TerminalSize } from "./commands.ts";
 import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, sandboxPath } from "./endpoint.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
@@ -40,11 +40,11 @@ const acknowledgeEveryBytes = 65_536;
 /** Opens a shell; resolves when it is ready. Default size: 80 by 24. */
 export async function openShell(
   endpoint: Endpoint,
-  sandboxId: string,
+  sandbox: string,
   options: ShellOptions = {},
 ): Promise<Shell> {
   const { signal, cols = 80, rows = 24, ...rest } = options;
-  const path = `/sandboxes/${sandboxId}/shell-stream`;
+  const path = `${sandboxPath(sandbox)}/shell-stream`;
   const socket = await openWebSocket(endpoint, path, { signal });
   const gate = createReadGate(socket);
   const output = gate.readable();

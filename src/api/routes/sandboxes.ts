@@ -44,6 +44,8 @@ const removeQuery = z.strictObject({
 const oneQuery = z.strictObject({
   /** Answers when no life cycle call, such as a start or its undo, is under way. */
   settled: flag.optional(),
+  /** With what guest and host tell of its use of CPU and memory; a guest that hangs is waited for, but not for long. */
+  stats: flag.optional(),
 });
 const inactiveQuery = z.strictObject({
   count: wholeNumber(1, 1000).optional(),
@@ -121,13 +123,14 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       method: "get",
       path: "/sandboxes/{id}",
       tag,
-      summary: "Everything about one; with settled=true, when no start, stop or undo is under way",
+      summary:
+        "Everything about one; with stats=true, its use of CPU and memory, too; with settled=true, when no start, stop or undo is under way",
       params: sandboxParams,
       query: oneQuery,
       answer: sandboxSchema,
     },
     async (c) => {
-      const { settled = false } = readQuery(c, oneQuery);
+      const { settled = false, stats = false } = readQuery(c, oneQuery);
       const reference = c.req.param("id") ?? "";
       let sandbox = registry.resolve(reference);
       if (settled) {
@@ -135,7 +138,8 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
         // What was under way may have been its removal.
         sandbox = registry.resolve(reference);
       }
-      return c.json(toSandbox(await viewWithUsage(context, sandbox)));
+      const view = stats ? viewWithUsage : viewSandbox;
+      return c.json(toSandbox(await view(context, sandbox)));
     },
   );
 

@@ -41,7 +41,7 @@ Examples:
       const invocation = createInvocation(command);
       const exitCode = await asCommandFailure(async () => {
         const heyvm = await invocation.connect();
-        const sandbox = await heyvm.sandboxes.get(id, { signal: invocation.signal });
+        const sandbox = heyvm.sandboxes.at(id);
         const options = { ...attachOptionsOf(flags), env: flags.env };
         return await runAttached(invocation, sandbox, [program, ...args], options);
       });

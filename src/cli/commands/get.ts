@@ -11,7 +11,7 @@ export function define(command: Command): void {
     const invocation = createInvocation(command);
     const heyvm = await invocation.connect();
     for (const [index, id] of ids.entries()) {
-      const sandbox = await heyvm.sandboxes.get(id, { signal: invocation.signal });
+      const sandbox = await heyvm.sandboxes.get(id, { stats: true, signal: invocation.signal });
       if (invocation.json) {
         invocation.printJson(sandbox);
       } else {

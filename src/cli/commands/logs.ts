@@ -38,7 +38,7 @@ export function define(command: Command): void {
       const invocation = createInvocation(command, { stopping: "" });
       const { signal } = invocation;
       const heyvm = await invocation.connect();
-      const sandbox = await heyvm.sandboxes.get(id, { signal });
+      const sandbox = heyvm.sandboxes.at(id);
       const show = (entry: LogEntry): void => {
         if (flags.source === undefined || entry.source === flags.source) printEntry(invocation, entry, flags);
       };

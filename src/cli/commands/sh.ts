@@ -8,7 +8,7 @@ import { createEscapeFilter } from "../escape-keys.ts";
 import { setExitCode } from "../exit-code.ts";
 import { exitCodeOfSignal } from "../interruption.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
-import type { Sandbox } from "../../sdk/index.ts";
+import type { SandboxActions } from "../../sdk/index.ts";
 import { enterRawMode, followTerminalSize, terminalSize } from "../terminal.ts";
 
 interface ShellFlags {
@@ -34,7 +34,7 @@ Without a terminal on stdin, sh reads its commands from there:  heyvm sh web < s
     .action(async (id: string, flags: ShellFlags) => {
       const invocation = createInvocation(command);
       const heyvm = await invocation.connect();
-      const sandbox = await heyvm.sandboxes.get(id, { signal: invocation.signal });
+      const sandbox = heyvm.sandboxes.at(id);
       setExitCode(
         process.stdin.isTTY
           ? await interactive(invocation, sandbox, flags)
@@ -43,7 +43,11 @@ Without a terminal on stdin, sh reads its commands from there:  heyvm sh web < s
     });
 }
 
-async function interactive(invocation: Invocation, sandbox: Sandbox, flags: ShellFlags): Promise<number> {
+async function interactive(
+  invocation: Invocation,
+  sandbox: SandboxActions,
+  flags: ShellFlags,
+): Promise<number> {
   const term = process.env["TERM"];
   const env = { ...(term === undefined ? {} : { TERM: term }), ...flags.env };
   await using shell = await sandbox.shell({ ...flags, env, ...terminalSize(), signal: invocation.signal });
@@ -71,6 +75,6 @@ async function interactive(invocation: Invocation, sandbox: Sandbox, flags: Shel
 }
 
 /** `heyvm sh ID < script`: a shell on pipes. */
-async function scripted(invocation: Invocation, sandbox: Sandbox, flags: ShellFlags): Promise<number> {
+async function scripted(invocation: Invocation, sandbox: SandboxActions, flags: ShellFlags): Promise<number> {
   return await runAttached(invocation, sandbox, ["sh"], { ...flags, tty: false, stdin: true });
 }
