@@ -97,7 +97,8 @@ export function createStorage(
       orUndefined(connection.volumes.lookupByName(pool, volume, { signal }), "noStorageVolume");
     const known = await look();
     if (known !== undefined) return known;
-    // Made past libvirt's storage driver, as console logs are.
+    // A look at the whole pool, for what was made past libvirt's storage driver, as console logs are.
+    if (isLocal && (await accessCode(path(volume))) === "ENOENT") return undefined;
     await refresh(connection, signal);
     return look();
   }
