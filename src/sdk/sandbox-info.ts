@@ -82,10 +82,10 @@ export interface SandboxInfo {
   startedAt: Date | null;
   expiresAt: Date | null;
   uptimeSeconds: number | null;
-  /** Per cent of its CPUs; `null` when not known, and, as `memoryUsageBytes`, in a list: it asks no guest. */
+  /** Per cent of its CPUs; `null` when not known. This and the two below are there when they were asked for: `stats`. */
   cpuUsage: number | null;
   memoryUsageBytes: number | null;
-  /** `null` when not known (its machine is off, on another host, or another user's), and in a list. */
+  /** `null` when not known: its machine is off, on another host, or another user's. */
   hostMemory: HostMemory | null;
   guestIp: string | undefined;
   openPorts: PublishedPort[];

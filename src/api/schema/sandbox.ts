@@ -86,13 +86,13 @@ export const sandboxSchema = z
     expires_at: z.string().nullable(),
     /** Since the last start; `null` when not running. */
     uptime_secs: z.number().nullable(),
-    /** Per cent of the sandbox's CPUs since the last look; `null` when not known, and in a list, which asks no guest. */
+    /** Per cent of the sandbox's CPUs since the last look; `null` when not known, and when nobody asked for it (`stats=true`). */
     cpu_usage: z.number().nullable(),
     /** Bytes used in the guest, as the guest tells; `null` as `cpu_usage` is. */
     memory_usage: z.number().nullable(),
     /**
      * What its machine takes of this host's memory, in bytes: `private` would be free if it ended, `proportional` has its
-     * share of what it has in common with others (PSS). `null` when not known, and in a list.
+     * share of what it has in common with others (PSS). `null` as `cpu_usage` is.
      */
     host_memory: z.object({ private: z.number(), proportional: z.number() }).nullable(),
     guest_ip: z.string().optional(),
