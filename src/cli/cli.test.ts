@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 
 import { createDeferred } from "../sdk/deferred.ts";
 import { createCliBench } from "./testing/cli-bench.ts";
-import { webSandbox } from "./testing/host-daemon.ts";
+import { webSandbox } from "../sdk/testing/sandbox-document.ts";
 import { patient } from "./testing/patient.ts";
 import { answerJson } from "../sdk/testing/wire-server.ts";
 import { runCli, spawnCli } from "./testing/run-cli.ts";

@@ -1,5 +1,15 @@
-/** The candidate that looks most like `word` (edit distance), or `undefined` when none is near. */
+/** The candidate that looks most like `word` (edit distance), or the only one that goes on from it; `undefined` when none does. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  return mostAlike(word, candidates) ?? onlyContinuation(word, candidates);
+}
+
+/** `memory` and `memoryBytes`. */
+function onlyContinuation(word: string, candidates: readonly string[]): string | undefined {
+  const longer = candidates.filter((candidate) => candidate.toLowerCase().startsWith(word.toLowerCase()));
+  return word.length >= 3 && longer.length === 1 ? longer[0] : undefined;
+}
+
+function mostAlike(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {

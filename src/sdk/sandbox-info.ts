@@ -7,6 +7,8 @@ import type {
   SandboxTypeName,
   SizeClass,
 } from "../api/schema.ts";
+import { nearest } from "../config/nearest.ts";
+import { InvalidArgumentError } from "../errors/index.ts";
 
 /** A host folder that the guest sees at `sandboxPath`. */
 export interface Mount {
@@ -98,7 +100,43 @@ export interface SandboxInfo {
   errorMessage: string | undefined;
 }
 
+/** Complete by its type: what is added above is asked for here. */
+const createOptions: Readonly<Record<keyof CreateSandboxOptions, true>> = {
+  name: true,
+  slug: true,
+  type: true,
+  image: true,
+  backend: true,
+  uri: true,
+  cpus: true,
+  memoryBytes: true,
+  diskBytes: true,
+  sizeClass: true,
+  mounts: true,
+  ttlSeconds: true,
+  startCommand: true,
+  workingDirectory: true,
+  openPorts: true,
+  env: true,
+  setupHooks: true,
+  needsNetwork: true,
+  labels: true,
+  clone: true,
+};
+const mountOptions: Readonly<Record<keyof Mount, true>> = {
+  hostPath: true,
+  sandboxPath: true,
+  readOnly: true,
+};
+const portOptions: Readonly<Record<"guestPort" | "hostPort", true>> = { guestPort: true, hostPort: true };
+
+/** Throws `invalid_argument` for an option that there is not, as the API does for a field: JavaScript has no types. */
 export function toCreateRequest(options: CreateSandboxOptions): CreateSandboxInput {
+  refuseUnknown(options, createOptions, "");
+  options.mounts?.forEach((mount, index) => refuseUnknown(mount, mountOptions, `mounts[${index}]`));
+  options.openPorts?.forEach((port, index) => {
+    if (typeof port === "object") refuseUnknown(port, portOptions, `openPorts[${index}]`);
+  });
   return {
     name: options.name,
     slug: options.slug,
@@ -181,4 +219,18 @@ function toDate(text: string | null): Date | null {
 function hostMemoryOf({ host_memory }: Partial<SandboxDocument>): HostMemory | null {
   if (host_memory === undefined || host_memory === null) return null;
   return { privateBytes: host_memory.private, proportionalBytes: host_memory.proportional };
+}
+
+function refuseUnknown(given: object, options: Readonly<Record<string, true>>, place: string): void {
+  const unknown = Object.keys(given).find((key) => !Object.hasOwn(options, key));
+  if (unknown === undefined) return;
+  const known = Object.keys(options);
+  const suggestion = nearest(unknown, known);
+  throw new InvalidArgumentError(
+    place === "" ? unknown : `${place}.${unknown}`,
+    `there is no option ${JSON.stringify(unknown.slice(0, 80))}${place === "" ? "" : ` in ${place}`}`,
+    {
+      hint: suggestion === undefined ? `known options: ${known.join(", ")}` : `did you mean "${suggestion}"?`,
+    },
+  );
 }

@@ -1,4 +1,6 @@
 /** One sandbox, as a program holds it. */
+import { inspect, type InspectOptions } from "node:util";
+
 import type { LogEntry as LogDocument, Logs, Removed, Sandbox as SandboxDocument } from "../api/schema.ts";
 import { HeyvmError } from "../errors/index.ts";
 import {
@@ -69,6 +71,8 @@ export interface Sandbox extends SandboxActions {
   readonly info: SandboxInfo;
   /** The document as on the wire, snake case. */
   toJSON(): SandboxDocument;
+  /** What `console.log` shows: its information, and none of the functions. */
+  [inspect.custom](depth: number, options: InspectOptions): string;
 }
 
 /** A sandbox that its maker owns: `await using` removes it at the end of the block. */
@@ -98,6 +102,7 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
       return info;
     },
     toJSON: () => document,
+    [inspect.custom]: (_depth, options) => `Sandbox ${inspect(info, options)}`,
     [Symbol.asyncDispose]: () => actions.remove().then(() => undefined, ignoreAbsent),
   };
 }

@@ -12,8 +12,9 @@ import { pipeline } from "node:stream/promises";
 
 import type { WebSocket } from "ws";
 
-import type { Doctor, Pruned, Sandbox } from "../../api/schema.ts";
+import type { Doctor, Pruned } from "../../api/schema.ts";
 import { packageVersion } from "../../config/version.ts";
+import { webSandbox } from "../../sdk/testing/sandbox-document.ts";
 import { answerJson, startWireServer, type WireServer } from "../../sdk/testing/wire-server.ts";
 import { parseMessage } from "../../sdk/wire.ts";
 
@@ -75,34 +76,6 @@ export async function startHostDaemon(root: string, play: Play = {}): Promise<Ho
     },
   };
 }
-
-export const webSandbox: Sandbox = {
-  id: "sb-0000000a",
-  name: "web",
-  slug: "web",
-  status: "running",
-  sandbox_type: "shell",
-  image: "debian:12",
-  backend_type: "libvirt",
-  cpus: 1,
-  memory: 2 ** 30,
-  disk: null,
-  mounts: [],
-  working_directory: "/workspace",
-  env_vars: {},
-  needs_network: false,
-  ttl_seconds: null,
-  created_at: "2026-01-01T00:00:00.000Z",
-  started_at: null,
-  expires_at: null,
-  uptime_secs: null,
-  cpu_usage: null,
-  memory_usage: null,
-  host_memory: null,
-  open_ports: [],
-  labels: { team: "web" },
-  warnings: [],
-};
 
 async function route(
   request: IncomingMessage,

@@ -1,0 +1,56 @@
+import { expect, test } from "vitest";
+
+import type { CreateSandboxOptions } from "./sandbox-info.ts";
+import { toCreateRequest } from "./sandbox-info.ts";
+
+/** As plain JavaScript does, which no types hold back. */
+function untyped(options: object): CreateSandboxOptions {
+  return { ...options };
+}
+
+test.each([
+  [{ memory: -1 }, "memory", 'there is no option "memory"', 'did you mean "memoryBytes"?'],
+  [{ Name: "box" }, "Name", 'there is no option "Name"', 'did you mean "name"?'],
+  [{ constructor: 1 }, "constructor", 'there is no option "constructor"', /^known options: name, slug, /],
+  [
+    {
+      mounts: [
+        { hostPath: "/a", sandboxPath: "/b" },
+        { hostPath: "/a", sandboxPath: "/b", readonly: true },
+      ],
+    },
+    "mounts[1].readonly",
+    'there is no option "readonly" in mounts[1]',
+    'did you mean "readOnly"?',
+  ],
+  [
+    { openPorts: [80, { guestPort: 1, port: 2 }] },
+    "openPorts[1].port",
+    'there is no option "port" in openPorts[1]',
+    /./,
+  ],
+])("%j is refused, as the API refuses an unknown field", (options, field, message, hint) => {
+  expect(() => toCreateRequest(untyped(options))).toThrow(
+    expect.objectContaining({
+      code: "invalid_argument",
+      message,
+      hint: expect.stringMatching(hint),
+      details: { field },
+    }),
+  );
+});
+
+test("options that are there pass, and what is undefined stays so", () => {
+  const options = {
+    memoryBytes: 5,
+    mounts: [{ hostPath: "/a", sandboxPath: "/b" }],
+    openPorts: [80],
+    name: undefined,
+  };
+  expect(toCreateRequest(options)).toMatchObject({
+    memory: 5,
+    mounts: [{ host_path: "/a", sandbox_path: "/b", read_only: false }],
+    open_ports: [80],
+    name: undefined,
+  });
+});

@@ -1,0 +1,30 @@
+import type { Sandbox } from "../../api/schema.ts";
+
+/** A sandbox as the daemon tells of it. */
+export const webSandbox: Sandbox = {
+  id: "sb-0000000a",
+  name: "web",
+  slug: "web",
+  status: "running",
+  sandbox_type: "shell",
+  image: "debian:12",
+  backend_type: "libvirt",
+  cpus: 1,
+  memory: 2 ** 30,
+  disk: null,
+  mounts: [],
+  working_directory: "/workspace",
+  env_vars: {},
+  needs_network: false,
+  ttl_seconds: null,
+  created_at: "2026-01-01T00:00:00.000Z",
+  started_at: null,
+  expires_at: null,
+  uptime_secs: null,
+  cpu_usage: null,
+  memory_usage: null,
+  host_memory: null,
+  open_ports: [],
+  labels: { team: "web" },
+  warnings: [],
+};
