@@ -1,6 +1,7 @@
+import { createServer } from "node:http";
 import { Readable } from "node:stream";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { HeyvmError } from "../errors/index.ts";
 import { DaemonLostError } from "./daemon-lost.ts";
@@ -49,6 +50,47 @@ describe("requests", () => {
     });
     const request = createTransport(server.endpoint).json("GET", "/health");
     await expect(request).rejects.toThrow(/502 without a reason: <html>bad gateway/);
+  });
+
+  test("a connection that was kept, and is closed when it is used again, loses no removal", async () => {
+    const used = new WeakSet<object>();
+    const seen: string[] = [];
+    const server = createServer((request, answer) => {
+      const isReused = used.has(request.socket);
+      seen.push(`${request.method} ${isReused ? "lost" : "answered"}`);
+      used.add(request.socket);
+      if (isReused) request.socket.destroy();
+      else answerJson(answer, 200, {});
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error("it has no port");
+    const url = new URL(`http://127.0.0.1:${address.port}`);
+    const transport = createTransport({ kind: "url", url, token: undefined });
+    onTestFinished(() => {
+      transport.close();
+      server.closeAllConnections();
+      server.close();
+    });
+    await transport.json("GET", "/health");
+    await transport.json("DELETE", "/sandboxes/web");
+    // What cannot be done twice is told of.
+    await expect(transport.json("POST", "/sandboxes", { body: {} })).rejects.toBeInstanceOf(DaemonLostError);
+    expect(seen).toEqual(["GET answered", "DELETE lost", "DELETE answered", "POST lost"]);
+  });
+
+  test("on a unix socket, no connection is kept", async () => {
+    const kept: unknown[] = [];
+    await using server = await startWireServer({
+      http: (request, answer) => {
+        kept.push(request.headers.connection);
+        answerJson(answer, 200, {});
+      },
+    });
+    const transport = createTransport(server.endpoint);
+    await transport.json("GET", "/health");
+    await transport.json("DELETE", "/sandboxes/web");
+    expect(kept).toEqual(["close", "close"]);
   });
 
   test("nobody listening is daemon_unavailable and names the socket", async () => {

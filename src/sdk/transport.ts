@@ -46,7 +46,9 @@ const defaultTimeoutMs = 60_000;
 
 export function createTransport(endpoint: Endpoint, log: RequestLog = () => undefined): Transport {
   const isHttps = endpoint.kind === "url" && endpoint.url.protocol === "https:";
-  const agent = new (isHttps ? HttpsAgent : Agent)({ keepAlive: true, maxFreeSockets: 4 });
+  // A connection that is kept may be closed by the daemon in the moment that it is used again, and a request that is lost
+  // then is a sandbox that is not removed. On a unix socket, a new one costs nothing.
+  const agent = new (isHttps ? HttpsAgent : Agent)({ keepAlive: endpoint.kind === "url", maxFreeSockets: 4 });
 
   async function open(
     method: string,
@@ -58,7 +60,7 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
     const note = (outcome: string): void =>
       log(`${method} ${path} → ${outcome} in ${Math.round(performance.now() - startedMs)} ms`);
     try {
-      const answer = await send(endpoint, agent, method, path, options, deadline.signal);
+      const answer = await sendSafely(endpoint, agent, method, path, options, deadline.signal);
       note(String(answer.statusCode));
       if ((answer.statusCode ?? 500) < 400) return answer;
       const reason = await text(answer);
@@ -116,6 +118,30 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
   };
 }
 
+/** RFC 9110, 9.2.2: may be done twice. */
+const idempotent = new Set(["GET", "DELETE"]);
+
+/** Once more when a connection that was kept turns out to be closed (RFC 9112, 9.3.1). */
+async function sendSafely(...request: Parameters<typeof send>): Promise<IncomingMessage> {
+  try {
+    return await send(...request);
+  } catch (error) {
+    const [, , method, , , signal] = request;
+    if (!(error instanceof ClosedMeanwhile)) throw error;
+    if (!idempotent.has(method) || signal.aborted) throw error.cause;
+    return await send(...request).catch((again: unknown) => {
+      throw again instanceof ClosedMeanwhile ? again.cause : again;
+    });
+  }
+}
+
+/** By the daemon, before it had the request. */
+class ClosedMeanwhile extends Error {
+  constructor(cause: unknown) {
+    super("a connection that was kept was closed", { cause });
+  }
+}
+
 async function send(
   endpoint: Endpoint,
   agent: Agent,
@@ -148,7 +174,7 @@ async function send(
     // Stays for good: an error after the answer ends the answer's stream, and must not end the process.
     request.on("error", (error) => {
       brokeFirst ??= "request";
-      reject(error);
+      reject(request.reusedSocket && isBrokenOff(error) ? new ClosedMeanwhile(error) : error);
     });
   });
   if (!(body instanceof Readable)) {
