@@ -6,6 +6,7 @@ import ast
 import errno
 import os
 import sys
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -276,7 +277,7 @@ class Shutdown(unittest.TestCase):
             leaving.leaving = True
             leaving.loop.after_turn = lambda: (emptied(), leaving.end_of_turn())
             with mock.patch.object(agent.Farewell, "SECONDS", seconds):
-                leaving.farewell = agent.Farewell(leaving, unit)
+                leaving.farewell = agent.Farewell(leaving, unit, time.monotonic())
             if leaving.farewell is not None:
                 leaving.loop.run()
             self.assertIsNone(leaving.farewell)
