@@ -6,7 +6,7 @@
  */
 import { aroundAll, aroundEach, type RunnerTestSuite } from "vitest";
 
-import { failureReport } from "./fixtures/host/failure-report.ts";
+import { type FailedTest, failureReport } from "./fixtures/host/failure-report.ts";
 import { forgetEnded, hasHosts, tracesOfHosts } from "./fixtures/host/watched-hosts.ts";
 
 /** Of a file: the first failure is often that of its machine, and then they all fail. */
@@ -21,7 +21,8 @@ aroundEach(async (runTest, { task }) => {
   await reportFailedHooks(task.file);
   forgetEnded();
   await runTest();
-  if (task.result?.state === "fail") await report(task.fullName);
+  const { state, errors } = task.result ?? {};
+  if (state === "fail") await report({ name: task.fullName, errors: errors ?? [] });
   forgetEnded();
 }, timeoutMs);
 
@@ -44,17 +45,19 @@ async function reportFailedHooks(suite: RunnerTestSuite): Promise<void> {
   told.add(suite);
   // One that has failed has never come to its end.
   const hooks = Object.entries(suite.result?.hooks ?? {}).filter(([, state]) => state === "run");
-  await report(`${suite.fullName} > ${hooks.map(([name]) => name).join(" and ")}`);
+  await report({ name: `${suite.fullName} > ${hooks.map(([name]) => name).join(" and ")}`, errors });
 }
 
 /** Never rejects: the failure of the test is what counts. */
-async function report(name: string): Promise<void> {
+async function report(test: FailedTest): Promise<void> {
   if (!hasHosts()) return;
   failures += 1;
   if (failures > mostReports) return;
   try {
-    console.error(await failureReport(name, await tracesOfHosts()));
+    console.error(await failureReport(test, await tracesOfHosts()));
   } catch (error) {
-    console.error(`==== ${name} has failed, and what its hosts wrote could not be told: ${String(error)}`);
+    console.error(
+      `==== ${test.name} has failed, and what its hosts wrote could not be told: ${String(error)}`,
+    );
   }
 }
