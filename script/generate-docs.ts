@@ -73,7 +73,7 @@ function errorsPage(): string {
     "",
     "The API answers every error as an RFC 9457 problem document (`application/problem+json`), which also has `error` (the",
     "message), `code`, `hint` (the one command or setting that mends it), `details`, `retryable` and `request_id`. The CLI",
-    "prints message and hint and ends with the exit code; `exec` and `run` end with the command's own exit code once it has",
+    "prints message and hint and ends with the exit code; `exec`, `run` and `sh` end with the command's own exit code once it has",
     "started, and with 125 when heyvm failed before.",
     "",
     "| code | HTTP status | exit code | may succeed later | meaning |",

@@ -15,7 +15,7 @@ import { closeListener, type Listener } from "./listeners.ts";
 import { makeCertificate } from "./testing/certificate.ts";
 
 const never = 1_000_000_000;
-const noSockets: Listener["sockets"] = { upgrade() {}, count: 0, close() {}, terminate() {} };
+const noSockets: Listener["sockets"] = { async upgrade() {}, count: 0, close() {}, terminate() {} };
 const asked = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 function prepared<T extends Socket>(socket: T): T {

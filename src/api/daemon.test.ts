@@ -5,8 +5,10 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { awaySuffix } from "../sandbox/testing/process-backend.ts";
 import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
 import type { TestDaemon } from "./testing/test-daemon.ts";
+import { openStream } from "./testing/web-socket-client.ts";
 
 async function onlyId(api: TestDaemon): Promise<string> {
   const [sandbox] = (await api.call("GET", "/sandboxes?all=true")).json;
@@ -154,6 +156,32 @@ test("a machine that went away while no daemon ran is shown as what it is", asyn
   const second = await startDaemon(folder);
   expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
   expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
+});
+
+test.each<[what: string, use: (api: TestDaemon) => Promise<unknown>]>([
+  [
+    "a request",
+    async (api) => (await api.call("POST", "/sandboxes/box/execute", { command: "exit 5" })).json,
+  ],
+  [
+    "a web socket",
+    async (api) => {
+      const init = { type: "init", command: "exit 5" };
+      const stream = await openStream(api.socket("/sandboxes/box/exec"), init);
+      return { exit_code: (await stream.message("exit")).code };
+    },
+  ],
+])("a backend that was away when the daemon began is asked again by %s that needs it", async (_what, use) => {
+  const folder = await testFolder();
+  const first = await startDaemon(folder);
+  await first.call("POST", "/sandboxes", { name: "box" });
+  await first.kill("SIGTERM");
+  const away = join(folder, `machines${awaySuffix}`);
+  await writeFile(away, "");
+  const second = await startDaemon(folder);
+  expect((await second.call("GET", "/sandboxes?all=true")).json).toMatchObject([{ status: "unknown" }]);
+  await rm(away);
+  expect(await use(second)).toMatchObject({ exit_code: 5 });
 });
 
 test("a machine that ends by itself is seen as stopped", async () => {

@@ -13,6 +13,7 @@ test("one sandbox's memory is told as long as its machine is up, and a list look
   expect(running).toEqual(some);
   expect(running.private).toBeGreaterThan(0);
   expect(running.proportional).toBeGreaterThanOrEqual(running.private);
+  expect((await api.call("GET", "/sandboxes/box")).json).toMatchObject({ host_memory: null });
   expect((await api.call("GET", "/sandboxes")).json).toMatchObject([{ host_memory: null }]);
 
   // A guest that is held cannot be asked, but its memory is there.

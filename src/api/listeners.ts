@@ -85,7 +85,7 @@ export function createListener(
     services.log.warn({ kind, most: server.maxConnections }, "a connection was refused: there are too many");
   });
   const sockets = createSocketServer(services, check);
-  server.on("upgrade", (request, socket, head) => sockets.upgrade(request, socket, head));
+  server.on("upgrade", (request, socket, head) => void sockets.upgrade(request, socket, head));
   return { server, sockets, connections: watchConnections(server) };
 }
 

@@ -1,7 +1,6 @@
 /** A command in a sandbox with this process's stdin, stdout, stderr and signals. */
 import { constants } from "node:os";
 import type { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 
 import { errnoOf } from "../errors/thrown.ts";
@@ -146,7 +145,7 @@ async function printResult(
   args: readonly string[],
   { tty: _tty, stdin, ...options }: AttachOptions,
 ): Promise<CommandStatus> {
-  const input = stdin && !process.stdin.isTTY ? await buffer(process.stdin) : undefined;
+  const input = stdin && !process.stdin.isTTY ? process.stdin : undefined;
   const result = await sandbox.exec(program, args, { ...options, input, signal: invocation.signal });
   invocation.printJson({
     stdout: result.stdout,

@@ -174,6 +174,19 @@ describe("exec", () => {
     expect(JSON.parse(result.stdout)).toMatchObject({ stdout: "out\n", stderr: "", exit_code: 3 });
   });
 
+  test("--format json passes its input on, and does not wait for an end of it that the command does not want", async () => {
+    await using bench = await createCliBench();
+    const { socketPath } = bench.daemon;
+    const command = ["exec", "--format", "json", "web", "--"];
+    const result = await runCli([...command, "cat"], { socketPath, input: Buffer.from("words\n") });
+    expect(JSON.parse(result.stdout)).toMatchObject({ stdout: "words\n", exit_code: 0 });
+
+    const { stdin, stdout } = spawnCli([...command, "echo", "done"], { socketPath });
+    if (stdin === null || stdout === null) throw new Error("it has no pipes");
+    expect(JSON.parse(await text(stdout))).toMatchObject({ stdout: "done\n" });
+    stdin.destroy();
+  });
+
   test("signals reach the command, which decides what they mean", async () => {
     await using bench = await createCliBench();
     const script = "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 0.05; done";

@@ -1,4 +1,4 @@
-/** An error that leaves with another exit code than its own: in `exec` and `run`, 125 means heyvm and not the command. */
+/** An error that leaves with another exit code than its own: in `exec`, `run` and `sh`, 125 means heyvm and not the command. */
 export class CommandFailure extends Error {
   readonly error: unknown;
   readonly exitCode: number;

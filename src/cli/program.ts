@@ -76,4 +76,4 @@ Examples:
 
 Settings: ~/.heyo/settings.json and HEYVM_… variables; see \`heyvm config\`.
 Exit codes: 0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 backend trouble, 124 timeout, 130 interrupted;
-exec and run: the command's own, 125 when it could not be run at all.`;
+exec, run and sh: the command's own, 125 when it could not be run at all.`;

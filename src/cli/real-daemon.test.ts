@@ -94,6 +94,7 @@ describe("with a real daemon", () => {
     // In a path, this would be no name.
     [["exec", "..", "--", "true"], 125],
     [["sh", "nobody"], 125],
+    [["sh", ".."], 125],
     [["logs", "--follow", "nobody"], 3],
     [["stop", "nobody"], 3],
   ])("%j names no sandbox", async (words, exitCode) => {

@@ -100,7 +100,7 @@ describe("sh on a terminal", () => {
     const screen = onTerminal(daemon, "sh", "web");
     await screen.shows("ready$ ");
     screen.type("drop\r");
-    expect(await screen.end()).toEqual({ exit: 1, ...asFound });
+    expect(await screen.end()).toEqual({ exit: 125, ...asFound });
     expect(screen.text()).toContain("\u001B[?1049l");
     expect(screen.text()).toContain("the connection to it broke");
   });

@@ -11,6 +11,7 @@ export { pauseSandbox, resumeSandbox } from "./pause.ts";
 export { type Progress, silentProgress } from "./progress.ts";
 export { askImageUse } from "./image-use.ts";
 export { prune } from "./prune.ts";
+export { findSandbox } from "./reconcile.ts";
 export { type LiveSandbox } from "./registry.ts";
 export { removeSandbox } from "./remove.ts";
 export { type OpenSandboxes, openSandboxes, type SandboxesOptions } from "./sandboxes.ts";

@@ -46,6 +46,16 @@ export async function refresh(context: SandboxContext, sandbox: LiveSandbox): Pr
   });
 }
 
+/**
+ * By reference, for who wants to do something with it. One whose backend could not be asked is looked at again: a backend that
+ * was away when the daemon began tells nobody that it is back.
+ */
+export async function findSandbox(context: SandboxContext, reference: string): Promise<LiveSandbox> {
+  const sandbox = context.registry.resolve(reference);
+  if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
+  return sandbox;
+}
+
 /** As a start that fails does: its guest may lack its mounts and its start command, which nobody would notice. */
 async function endCutOffStart(
   context: SandboxContext,

@@ -1,8 +1,10 @@
 /** Commands in a sandbox: `spawn` streams, `exec` waits and gathers. */
-import type { Readable, Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 
 import type { ExecInit, ExecServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
+import { errnoOf } from "../errors/thrown.ts";
 import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "./deferred.ts";
 import { type Endpoint, sandboxPath } from "./endpoint.ts";
@@ -36,8 +38,8 @@ export interface SpawnOptions extends CommandOptions {
 }
 
 export interface ExecOptions extends CommandOptions {
-  /** Given to the command's stdin, which is then closed. */
-  input?: string | Uint8Array | undefined;
+  /** Given to the command's stdin, which is then closed. A stream is read when the command has started. */
+  input?: string | Uint8Array | Readable | undefined;
   /** Bytes kept of each output; the rest is read and dropped. Default: 64 MiB. */
   maxOutputBytes?: number | undefined;
 }
@@ -160,11 +162,12 @@ export async function execCommand(
     ...rest,
     stdin: input !== undefined,
   });
-  if (input !== undefined) running.stdin.end(input);
+  if (input !== undefined && !(input instanceof Readable)) running.stdin.end(input);
   const [stdout, stderr, status] = await Promise.all([
     gather(running.stdout, maxOutputBytes),
     gather(running.stderr, maxOutputBytes),
     running.exit,
+    input instanceof Readable ? feed(running, input) : undefined,
   ]);
   return {
     ...status,
@@ -172,6 +175,18 @@ export async function execCommand(
     stderr: stderr.text,
     truncated: stdout.truncated || stderr.truncated,
   };
+}
+
+/** Fails, and ends the command, when the input does. */
+async function feed(running: RunningCommand, input: Readable): Promise<void> {
+  try {
+    await pipeline(input, running.stdin);
+  } catch (error) {
+    // A command may end before it has read its input: that is no failure.
+    if (errnoOf(error) === "ERR_STREAM_PREMATURE_CLOSE") return;
+    running.kill("SIGKILL");
+    throw error;
+  }
 }
 
 function execInit(command: string, args: readonly string[] | undefined, options: SpawnOptions): ExecInit {

@@ -24,6 +24,7 @@ export function sandboxPath(reference: string): string {
       error,
       code: "sandbox_not_found",
       hint: "heyvm list --all",
+      details: { reference },
       retryable: false,
       request_id: "",
     });

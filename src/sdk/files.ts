@@ -80,14 +80,14 @@ export function createFiles(transport: Transport, reference: string): Files {
   const whyLost = async (lost: HeyvmError, signal: AbortSignal | undefined): Promise<HeyvmError> => {
     const request = { query: { settled: true }, signal, timeoutMs: whyTimeoutMs };
     try {
-      const { name, status } = await transport.json<SandboxDocument>("GET", sandbox, request);
+      const { id, name, status } = await transport.json<SandboxDocument>("GET", sandbox, request);
       return status === "running"
         ? new TransferEndedError("the sandbox was restarted, or the connection broke", {
             hint: "it runs: copy again",
             cause: lost,
           })
         : new TransferEndedError(`sandbox ${name} is ${status}`, {
-            hint: `heyvm start ${reference}`,
+            hint: `heyvm start ${id}`,
             cause: lost,
           });
     } catch (thrown) {

@@ -135,7 +135,7 @@ export function toCreateRequest(options: CreateSandboxOptions): CreateSandboxInp
   refuseUnknown(options, createOptions, "");
   options.mounts?.forEach((mount, index) => refuseUnknown(mount, mountOptions, `mounts[${index}]`));
   options.openPorts?.forEach((port, index) => {
-    if (typeof port === "object") refuseUnknown(port, portOptions, `openPorts[${index}]`);
+    if (typeof port !== "number") refuseUnknown(port, portOptions, `openPorts[${index}]`);
   });
   return {
     name: options.name,
@@ -221,8 +221,12 @@ function hostMemoryOf({ host_memory }: Partial<SandboxDocument>): HostMemory | n
   return { privateBytes: host_memory.private, proportionalBytes: host_memory.proportional };
 }
 
-function refuseUnknown(given: object, options: Readonly<Record<string, true>>, place: string): void {
-  const unknown = Object.keys(given).find((key) => !Object.hasOwn(options, key));
+function refuseUnknown(given: unknown, options: Readonly<Record<string, true>>, place: string): void {
+  if (!isObject(given)) {
+    const what = place === "" ? "options" : place;
+    throw new InvalidArgumentError(what, `${what} must be an object`);
+  }
+  const unknown = Object.keys(given).find((key) => given[key] !== undefined && !Object.hasOwn(options, key));
   if (unknown === undefined) return;
   const known = Object.keys(options);
   const suggestion = nearest(unknown, known);
@@ -233,4 +237,8 @@ function refuseUnknown(given: object, options: Readonly<Record<string, true>>, p
       hint: suggestion === undefined ? `known options: ${known.join(", ")}` : `did you mean "${suggestion}"?`,
     },
   );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

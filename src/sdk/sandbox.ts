@@ -71,7 +71,7 @@ export interface Sandbox extends SandboxActions {
   readonly info: SandboxInfo;
   /** The document as on the wire, snake case. */
   toJSON(): SandboxDocument;
-  /** What `console.log` shows: its information, and none of the functions. */
+  /** What `console.log` shows: its information, without functions, and of its environment the names alone. */
   [inspect.custom](depth: number, options: InspectOptions): string;
 }
 
@@ -102,7 +102,10 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
       return info;
     },
     toJSON: () => document,
-    [inspect.custom]: (_depth, options) => `Sandbox ${inspect(info, options)}`,
+    [inspect.custom](depth, options) {
+      if (depth < 0) return "[Sandbox]";
+      return `Sandbox ${inspect({ ...info, env: Object.keys(info.env) }, { ...options, depth })}`;
+    },
     [Symbol.asyncDispose]: () => actions.remove().then(() => undefined, ignoreAbsent),
   };
 }

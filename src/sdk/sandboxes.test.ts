@@ -11,7 +11,7 @@ async function serve() {
   const server = await startWireServer({
     http: (request, answer) => {
       requests.push(`${request.method} ${request.url}`);
-      answerJson(answer, 200, { ...webSandbox, status: "paused" });
+      answerJson(answer, 200, { ...webSandbox, status: "paused", env_vars: { TOKEN: "secret" } });
     },
   });
   const transport = createTransport(server.endpoint);
@@ -48,6 +48,9 @@ test("a sandbox shows what it is, and follows what becomes of it", async () => {
   expect(inspect(sandbox)).toMatch(/^Sandbox \{\n {2}id: 'sb-0000000a',\n {2}name: 'web',/);
   expect(inspect({ sandbox })).toContain("sandbox: Sandbox {");
   expect(inspect(sandbox)).not.toContain("Function");
+  expect(inspect(sandbox)).toContain("env: [ 'TOKEN' ]");
+  expect(inspect(sandbox)).not.toContain("secret");
+  expect(inspect({ a: { b: { c: sandbox } } })).toContain("c: [Sandbox]");
   await sandbox.pause();
   expect(sandbox.info.status).toBe("paused");
 });

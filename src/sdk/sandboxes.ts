@@ -27,7 +27,7 @@ export interface Sandboxes {
   get(reference: string, options?: LookOptions): Promise<Sandbox>;
   /**
    * The same without asking the daemon: what is done with it finds it, or fails as `get` would. Saves the round trip where
-   * nobody wants to know its name or state.
+   * nobody wants to know its name or state. Throws for what can be no sandbox's name, such as `..`.
    */
   at(reference: string): SandboxActions;
   /** The running ones; `all`: in whatever state. */

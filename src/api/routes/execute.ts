@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import { z } from "@hono/zod-openapi";
 
 import type { CommandExit, RunningCommand } from "../../agent/types.ts";
-import { collectOutput, execInSandbox, readLogs } from "../../sandbox/index.ts";
+import { collectOutput, execInSandbox, findSandbox, readLogs } from "../../sandbox/index.ts";
 import type { Api } from "../api-env.ts";
 import { addEndpoint } from "../endpoint.ts";
 import { endCommand } from "../end-command.ts";
@@ -38,7 +38,7 @@ export function addExecuteRoutes(api: Api, { context }: ApiServices): void {
     },
     async (c) => {
       const body = await readBody(c, executeRequestSchema);
-      const sandbox = context.registry.resolve(c.req.param("id") ?? "");
+      const sandbox = await findSandbox(context, c.req.param("id") ?? "");
       const signal = c.get("signal");
       const startedMs = performance.now();
       const timeoutMs = body.timeout === undefined ? undefined : body.timeout * 1000;
@@ -69,7 +69,7 @@ export function addExecuteRoutes(api: Api, { context }: ApiServices): void {
     },
     async (c) => {
       const { limit = 1000 } = readQuery(c, logsQuery);
-      const sandbox = context.registry.resolve(c.req.param("id") ?? "");
+      const sandbox = await findSandbox(context, c.req.param("id") ?? "");
       const { lines, total } = await readLogs(context, sandbox, limit, c.get("signal"));
       const logs: Logs = { logs: lines.map(toLogEntry), total };
       return c.json(logs);

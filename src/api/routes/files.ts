@@ -6,7 +6,7 @@ import { z } from "@hono/zod-openapi";
 
 import type { AgentFiles } from "../../agent/types.ts";
 import { InvalidArgumentError } from "../../errors/index.ts";
-import { filesOf } from "../../sandbox/index.ts";
+import { filesOf, findSandbox } from "../../sandbox/index.ts";
 import type { Api, ApiContext } from "../api-env.ts";
 import { addEndpoint } from "../endpoint.ts";
 import {
@@ -47,7 +47,7 @@ const writeQuery = z.strictObject({
 export function addFileRoutes(api: Api, { context, log }: ApiServices): void {
   const base = { tag: "files", params: sandboxParams } as const;
   const files = async (c: ApiContext): Promise<AgentFiles> =>
-    await filesOf(context.registry.resolve(c.req.param("id") ?? ""), c.get("signal"));
+    await filesOf(await findSandbox(context, c.req.param("id") ?? ""), c.get("signal"));
 
   addEndpoint(
     api,

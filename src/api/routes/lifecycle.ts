@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 
 import {
+  findSandbox,
   killSandbox,
   type LiveSandbox,
   pauseSandbox,
@@ -24,13 +25,14 @@ const noBody = z.strictObject({});
 const tag = "life cycle";
 
 export function addLifecycleRoutes(api: Api, { context, log }: ApiServices): void {
-  const resolve = (c: ApiContext): LiveSandbox => context.registry.resolve(c.req.param("id") ?? "");
+  const find = async (c: ApiContext): Promise<LiveSandbox> =>
+    await findSandbox(context, c.req.param("id") ?? "");
   const show = async (sandbox: LiveSandbox): Promise<Sandbox> =>
     toSandbox(await viewSandbox(context, sandbox));
 
   addEndpoint(api, verb("start", "Start it again", true), async (c) => {
     await readBody(c, noBody);
-    const sandbox = resolve(c);
+    const sandbox = await find(c);
     return await answerWithProgress(c, {
       type: "sandbox",
       status: 200,
@@ -44,7 +46,7 @@ export function addLifecycleRoutes(api: Api, { context, log }: ApiServices): voi
 
   addEndpoint(api, verb("restart", "Stop it and start it again", true, stopSandboxSchema), async (c) => {
     const body = await readBody(c, stopSandboxSchema);
-    const sandbox = resolve(c);
+    const sandbox = await find(c);
     return await answerWithProgress(c, {
       type: "sandbox",
       status: 200,
@@ -59,7 +61,7 @@ export function addLifecycleRoutes(api: Api, { context, log }: ApiServices): voi
   const stopSummary = "Ask the guest to power off, and cut it after a grace";
   addEndpoint(api, verb("stop", stopSummary, false, stopSandboxSchema), async (c) => {
     const body = await readBody(c, stopSandboxSchema);
-    const sandbox = resolve(c);
+    const sandbox = await find(c);
     await stopSandbox(context, sandbox, { graceMs: toMs(body.grace_seconds), signal: c.get("signal") });
     return c.json(await show(sandbox));
   });
@@ -73,7 +75,7 @@ export function addLifecycleRoutes(api: Api, { context, log }: ApiServices): voi
   for (const name of ["pause", "resume", "kill"] as const) {
     addEndpoint(api, verb(name, summaries[name], false), async (c) => {
       await readBody(c, noBody);
-      const sandbox = resolve(c);
+      const sandbox = await find(c);
       await simple[name](context, sandbox, c.get("signal"));
       return c.json(await show(sandbox));
     });

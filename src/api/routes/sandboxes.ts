@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import { InvalidArgumentError } from "../../errors/index.ts";
 import {
   createSandbox,
+  findSandbox,
   type LiveSandbox,
   removeSandbox,
   sandboxStatistics,
@@ -175,7 +176,7 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       answer: statisticsSchema,
     },
     async (c) => {
-      const sandbox = registry.resolve(c.req.param("id") ?? "");
+      const sandbox = await findSandbox(context, c.req.param("id") ?? "");
       const { guest, cpuUsagePercent } = await sandboxStatistics(sandbox, c.get("signal"));
       const statistics: Statistics = {
         uptime_secs: guest.uptimeSeconds,

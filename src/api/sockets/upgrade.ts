@@ -7,6 +7,7 @@ import { z } from "@hono/zod-openapi";
 import { type WebSocket, WebSocketServer } from "ws";
 
 import { messageOf } from "../../errors/index.ts";
+import { findSandbox } from "../../sandbox/index.ts";
 import { RouteNotFoundError } from "../app.ts";
 import type { RequestCheck } from "../auth.ts";
 import { toProblem } from "../problem.ts";
@@ -29,7 +30,8 @@ const logsQuery = z.strictObject({ backlog: wholeNumber(0, 100_000).optional() }
 function ignore(): void {}
 
 export interface SocketServer {
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Never rejects. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
   /** Open web sockets. */
   readonly count: number;
   /** Tells all clients that the daemon leaves. */
@@ -45,13 +47,13 @@ export function createSocketServer(services: ApiServices, check: RequestCheck): 
     get count() {
       return open.size;
     },
-    upgrade(request, socket, head) {
+    async upgrade(request, socket, head) {
       const requestId = randomUUID();
       // A client that breaks off during the handshake is no event.
       socket.on("error", ignore);
       try {
         check(request);
-        const serve = route(services, request, requestId);
+        const serve = await route(services, request, requestId);
         server.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off("error", ignore);
           open.add(webSocket);
@@ -79,15 +81,15 @@ export function createSocketServer(services: ApiServices, check: RequestCheck): 
   };
 }
 
-function route(
+async function route(
   { context }: ApiServices,
   request: IncomingMessage,
   requestId: string,
-): (socket: WebSocket) => Promise<void> {
+): Promise<(socket: WebSocket) => Promise<void>> {
   const [path = "", query = ""] = (request.url ?? "").split("?", 2);
   const match = socketPath.exec(path);
   if (match === null) throw new RouteNotFoundError("web socket", path.slice(0, shownPathLength));
-  const sandbox = context.registry.resolve(decoded(match[1] ?? ""));
+  const sandbox = await findSandbox(context, decoded(match[1] ?? ""));
   if (match[2] === "exec") return async (socket) => await serveExec(socket, sandbox, requestId);
   if (match[2] === "shell-stream") return async (socket) => await serveShell(socket, sandbox, requestId);
   const { backlog = 0 } = validate(logsQuery, Object.fromEntries(new URLSearchParams(query)));

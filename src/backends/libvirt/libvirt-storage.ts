@@ -97,10 +97,15 @@ export function createStorage(
       orUndefined(connection.volumes.lookupByName(pool, volume, { signal }), "noStorageVolume");
     const known = await look();
     if (known !== undefined) return known;
-    // A look at the whole pool, for what was made past libvirt's storage driver, as console logs are.
-    if (isLocal && (await accessCode(path(volume))) === "ENOENT") return undefined;
+    if (isLocal && (await isAbsent(volume))) return undefined;
+    // Made past libvirt's storage driver, as console logs are.
     await refresh(connection, signal);
     return look();
+  }
+
+  /** For sure: of a pool whose folder is gone, libvirt tells what is wrong. */
+  async function isAbsent(volume: string): Promise<boolean> {
+    return (await accessCode(path(volume))) === "ENOENT" && (await accessCode(folder)) === undefined;
   }
 
   async function refresh({ pools }: LibvirtConnection, signal: AbortSignal): Promise<void> {

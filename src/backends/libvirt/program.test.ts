@@ -34,6 +34,15 @@ test("a program that is given up has ended when the call says so", async () => {
   expect(await ended).toMatchObject({ error: { code: "aborted" }, alive: false });
 });
 
+test("what a program had printed when it was given up is not taken for all of it", async () => {
+  const givenUp = new AbortController();
+  // It has ended well; somebody else still holds its output.
+  const args = ["-c", "echo first; sleep 2 & exit 0"];
+  const ended = runHostProgram("/bin/sh", args, { signal: givenUp.signal, timeoutMs: 150_000 });
+  setTimeout(() => givenUp.abort(new Error("Ctrl-C")), 300);
+  await expect(ended).rejects.toMatchObject({ code: "aborted" });
+});
+
 test("a program is asked for its version once, and again when it is another one", async () => {
   const folder = await mkdtemp(join(tmpdir(), "hv-program-"));
   onTestFinished(async () => await rm(folder, { recursive: true }));

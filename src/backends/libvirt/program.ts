@@ -30,33 +30,46 @@ export interface RunHostProgramOptions {
   cwd?: string | undefined;
 }
 
+/** A process that was killed is gone in no time, unless it waits for a file system that does not answer. */
+const killTimeoutMs = 5000;
+
 /**
- * What a program printed. Node's own error when it fails or takes too long, an AbortedError when it was given up: by then it
- * has ended, so that whoever removes what it wrote is not written to any more.
+ * What a program printed. Node's own error when it fails or takes too long; an AbortedError when it was given up, and then it
+ * has ended, so that it writes to nothing that is removed next. (What it has started itself may live on.)
  */
 export async function runHostProgram(
   path: string,
   args: readonly string[],
   { signal, timeoutMs, cwd }: RunHostProgramOptions,
 ): Promise<string> {
-  if (signal.aborted) throw new AbortedError(`running ${basename(path)}`, signal.reason);
+  const aborted = (): AbortedError => new AbortedError(`running ${basename(path)}`, signal.reason);
+  if (signal.aborted) throw aborted();
   // Node's own `signal` option does not wait for the end, and sends a signal that can be ignored.
   const running = promisify(execFile)(path, args, { cwd, timeout: timeoutMs, killSignal: "SIGKILL" });
   const { child } = running;
-  const giveUp = (): void => {
-    // What it has started may keep them open.
-    child.stdout?.destroy();
-    child.stderr?.destroy();
-    child.kill("SIGKILL");
-  };
-  signal.addEventListener("abort", giveUp, { once: true });
+  let timer: NodeJS.Timeout | undefined;
+  const givenUp = new Promise<never>((_resolve, reject) => {
+    const giveUp = (): void => {
+      // What it has started may keep them open.
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.kill("SIGKILL");
+      timer = setTimeout(() => reject(aborted()), killTimeoutMs);
+    };
+    signal.addEventListener("abort", giveUp, { once: true });
+    const forget = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", giveUp);
+    };
+    running.then(forget, forget);
+  });
   try {
-    return (await running).stdout;
+    const { stdout } = await Promise.race([running, givenUp]);
+    // Cut, perhaps.
+    if (signal.aborted) throw aborted();
+    return stdout;
   } catch (error) {
-    if (signal.aborted) throw new AbortedError(`running ${basename(path)}`, signal.reason);
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", giveUp);
+    throw signal.aborted ? aborted() : error;
   }
 }
 

@@ -3,7 +3,7 @@ import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
 
 import { environmentOption, type KeyValues } from "../arguments/key-value.ts";
-import { runAttached } from "../attached-command.ts";
+import { asCommandFailure, runAttached } from "../attached-command.ts";
 import { createEscapeFilter } from "../escape-keys.ts";
 import { setExitCode } from "../exit-code.ts";
 import { exitCodeOfSignal } from "../interruption.ts";
@@ -33,13 +33,12 @@ Without a terminal on stdin, sh reads its commands from there:  heyvm sh web < s
     )
     .action(async (id: string, flags: ShellFlags) => {
       const invocation = createInvocation(command);
-      const heyvm = await invocation.connect();
-      const sandbox = heyvm.sandboxes.at(id);
-      setExitCode(
-        process.stdin.isTTY
-          ? await interactive(invocation, sandbox, flags)
-          : await scripted(invocation, sandbox, flags),
-      );
+      const exitCode = await asCommandFailure(async () => {
+        const heyvm = await invocation.connect();
+        const shell = process.stdin.isTTY ? interactive : scripted;
+        return await shell(invocation, heyvm.sandboxes.at(id), flags);
+      });
+      setExitCode(exitCode);
     });
 }
 

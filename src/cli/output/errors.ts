@@ -7,7 +7,7 @@ export interface ErrorReport {
   format: "text" | "json";
   debug: boolean;
   style: Style;
-  /** Beside the code's own: `exec` and `run` have theirs. */
+  /** Beside the code's own: `exec`, `run` and `sh` have theirs. */
   exitCode: number;
 }
 

@@ -124,14 +124,13 @@ export function createProcessBackend(
     },
     stop: async (id) => await kill(folder, id),
     async destroy(id) {
-      if (existsSync(folder + awaySuffix)) {
-        throw new HeyvmError("backend_unavailable", "it is away", { hint: "bring it back" });
-      }
+      refuseWhileAway(folder);
       if (existsSync(join(folder, id, "root", lastingFile))) throw new Error("it lasts");
       await kill(folder, id);
       await rm(join(folder, id), { recursive: true, force: true });
     },
     async status(id) {
+      refuseWhileAway(folder);
       await reboots.get(id);
       return await statusOf(folder, id);
     },
@@ -233,6 +232,12 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
   const pid = await pidOf(child);
   child.unref();
   await save(folder, spec.id, { pid, paused: false });
+}
+
+function refuseWhileAway(folder: string): void {
+  if (existsSync(folder + awaySuffix)) {
+    throw new HeyvmError("backend_unavailable", "it is away", { hint: "bring it back" });
+  }
 }
 
 function words(text: string): string[] {

@@ -91,7 +91,7 @@ export function mountSuite(subject: () => Subject): void {
  */
 const rebootTimeoutMs = 900_000;
 
-/** For the sandbox of `mountSuite`, after it. */
+/** For the sandbox of `mountSuite`, after it. What it takes is the guest's, whichever libvirt it runs under. */
 export function mountRebootSuite(subject: () => Subject): void {
   describe("a mount", () => {
     test(
