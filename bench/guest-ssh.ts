@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { type Cleanup, createCleanup } from "../src/api/cleanup.ts";
+import { type Cleanup, createCleanup } from "../src/daemon/cleanup.ts";
 import { machineNames } from "../src/backends/libvirt/names.ts";
 import { connectLibvirt, type DomainRef, type LibvirtConnection } from "../src/libvirt/index.ts";
 import type { Sandbox } from "../src/sdk/index.ts";

@@ -1,7 +1,7 @@
 /**
  * Checks that dependencies point downwards only (docs/architecture.md):
  *
- *     cli → sdk → api → sandbox → backends → agent, images → libvirt, config → errors
+ *     cli → sdk → daemon → api → sandbox → backends → agent, images → libvirt, config → errors
  *
  * `npx tsx script/check-layers.ts [FOLDER]` names every import that doesn't, and fails.
  */
@@ -12,6 +12,7 @@ import { dirname, join, relative, resolve } from "node:path";
 const rows: readonly (readonly string[])[] = [
   ["cli"],
   ["sdk"],
+  ["daemon"],
   ["api"],
   ["sandbox"],
   ["backends"],

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 import { openStream, type StreamClient } from "./testing/web-socket-client.ts";
 
 let api: TestDaemon;

@@ -6,7 +6,7 @@ import { json } from "node:stream/consumers";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 const MiB = 1_048_576;
 const largeBytes = 1024 * MiB;

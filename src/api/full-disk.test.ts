@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 
 import { killAllMachines } from "../sandbox/testing/process-backend.ts";
-import { startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;

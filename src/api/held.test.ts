@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { startDaemon } from "./testing/daemon-of-test.ts";
+import { startDaemon } from "../daemon/testing/daemon-of-test.ts";
 
 test("its commands end with the reason, and it goes on when there is room", async () => {
   const api = await startDaemon();

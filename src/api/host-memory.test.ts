@@ -1,7 +1,7 @@
 /** What a sandbox's machine takes of this host's memory; here, the machine is a process of this host. */
 import { expect, test } from "vitest";
 
-import { startDaemon } from "./testing/daemon-of-test.ts";
+import { startDaemon } from "../daemon/testing/daemon-of-test.ts";
 
 test("one sandbox's memory is told as long as its machine is up, and a list looks at none", async () => {
   const api = await startDaemon();

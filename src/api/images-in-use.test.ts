@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 import { awaySuffix } from "../sandbox/testing/process-backend.ts";
-import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
+import { startDaemon, testFolder } from "../daemon/testing/daemon-of-test.ts";
 
 test("an image goes when no sandbox stands on it, not even one whose backend cannot be had any more", async () => {
   const folder = await testFolder();

@@ -3,8 +3,8 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { dubiousImage, dubiousWarning } from "./testing/test-images.ts";
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { dubiousImage, dubiousWarning } from "../daemon/testing/test-images.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 const pool = { HEYVM_POOL_SIZE: "1" };
 

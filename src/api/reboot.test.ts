@@ -4,8 +4,8 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
-import type { TestDaemon } from "./testing/test-daemon.ts";
+import { startDaemon, testFolder } from "../daemon/testing/daemon-of-test.ts";
+import type { TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 async function run(api: TestDaemon, command: string): Promise<string> {
   const { json } = await api.call("POST", "/sandboxes/box/execute", { command });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { afterAll, expect, onTestFinished, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 async function daemon(env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
   const state = await createTestState();

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
 import { findFreePort } from "../libvirt/testing/free-port.ts";
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 import { openStream } from "./testing/web-socket-client.ts";
 
 let api: TestDaemon;

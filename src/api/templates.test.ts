@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { startDaemon } from "./testing/daemon-of-test.ts";
+import { startDaemon } from "../daemon/testing/daemon-of-test.ts";
 
 test("a backend without templates has none, and says so to who wants one", async () => {
   const api = await startDaemon();

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, test, vi } from "vitest";
 import { WebSocket } from "ws";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 import { openStream, type StreamClient } from "./testing/web-socket-client.ts";
 
 /** Twice as long as the daemon takes to look. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { createTestState, startTestDaemon } from "../api/testing/test-daemon.ts";
+import { createTestState, startTestDaemon } from "../daemon/testing/test-daemon.ts";
 import { createCliBench } from "./testing/cli-bench.ts";
 import { runCli, spawnCli } from "./testing/run-cli.ts";
 

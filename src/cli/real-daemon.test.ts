@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "../api/testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 import { type CliResult, runCli, spawnCli } from "./testing/run-cli.ts";
 
 let state: Awaited<ReturnType<typeof createTestState>>;

@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createTestState, startTestDaemon, type TestDaemon } from "../api/testing/test-daemon.ts";
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 import { runCli, spawnCli } from "./testing/run-cli.ts";
 
 let state: Awaited<ReturnType<typeof createTestState>>;

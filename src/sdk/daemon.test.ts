@@ -35,7 +35,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 10 });
 });
 
-/** Listens when a rival has come; whoever comes second leaves, as `serve --idle` does. Notes each start in `starts`. */
+/** Listens when a rival has come; whoever comes second leaves, as the daemon does. Notes each start in `starts`. */
 const stub = `
   const { createServer } = require("node:http");
   const { appendFileSync, mkdirSync, readFileSync } = require("node:fs");
@@ -246,5 +246,5 @@ async function copyInstallation(folder: string, build: string): Promise<void> {
 /** Node's arguments for a daemon with the tests' backend. */
 function serveFrom(installation: string): string[] {
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
-  return ["--import", tsx, join(installation, "src/api/testing/daemon-process.ts")];
+  return ["--import", tsx, join(installation, "src/daemon/testing/daemon-process.ts")];
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { makeCertificate } from "../api/testing/certificate.ts";
+import { makeCertificate } from "../daemon/testing/certificate.ts";
 import { CertificateUntrustedError } from "./client-errors.ts";
 import { createTransport } from "./transport.ts";
 import { openWebSocket } from "./web-socket.ts";

@@ -9,7 +9,6 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { messageOf } from "../../errors/index.ts";
 import { findSandbox } from "../../sandbox/index.ts";
 import { RouteNotFoundError } from "../app.ts";
-import type { RequestCheck } from "../auth.ts";
 import { toProblem } from "../problem.ts";
 import { wholeNumber } from "../routes/parameters.ts";
 import type { ApiServices } from "../services.ts";
@@ -40,7 +39,11 @@ export interface SocketServer {
   terminate(): void;
 }
 
-export function createSocketServer(services: ApiServices, check: RequestCheck): SocketServer {
+/** `check` throws what a request is refused with. */
+export function createSocketServer(
+  services: ApiServices,
+  check: (request: IncomingMessage) => void,
+): SocketServer {
   const server = new WebSocketServer({ noServer: true, maxPayload: messageLimitBytes });
   const open = new Set<WebSocket>();
   return {

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 
 import { type Command, Option } from "commander";
 
-import type { ServeOptions } from "../../api/daemon.ts";
+import type { ServeOptions } from "../../daemon/daemon.ts";
 import { statePaths } from "../../config/paths.ts";
 import { HeyvmError } from "../../errors/index.ts";
 import { portOption } from "../arguments/port.ts";
@@ -65,8 +65,8 @@ Examples:
 export async function serve(command: Command, flags: ServeFlags): Promise<void> {
   const invocation = createInvocation(command, { stopping: "stopping; sandboxes go on" });
   const [{ DaemonRunningError, runDaemon }, { daemonParts }, { UsageError }] = await Promise.all([
-    import("../../api/daemon.ts"),
-    import("../daemon-parts.ts"),
+    import("../../daemon/daemon.ts"),
+    import("../../daemon/daemon-parts.ts"),
     // What tells of the daemon's own failure, later: by then the installation may be gone.
     import("../usage-error.ts"),
     import("../output/errors.ts"),

@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { awaySuffix } from "../sandbox/testing/process-backend.ts";
 import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
 import type { TestDaemon } from "./testing/test-daemon.ts";
-import { openStream } from "./testing/web-socket-client.ts";
+import { openStream } from "../api/testing/web-socket-client.ts";
 
 async function onlyId(api: TestDaemon): Promise<string> {
   const [sandbox] = (await api.call("GET", "/sandboxes?all=true")).json;

@@ -1,6 +1,6 @@
 /** What the real daemon is made of: this is the one place where all layers meet. */
 import { connectAgent } from "../agent/index.ts";
-import type { DaemonParts } from "../api/daemon.ts";
+import type { DaemonParts } from "./daemon.ts";
 import type { ImageService } from "../api/image-service.ts";
 import { createBackends } from "../backends/index.ts";
 import type { MachineContext } from "../backends/backend.ts";

@@ -14,7 +14,7 @@ import { loadSettings } from "../config/settings.ts";
 import { findTcpAddress, isLoopback } from "./tcp-address.ts";
 import { makeCertificate } from "./testing/certificate.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "./testing/test-daemon.ts";
-import { openStream } from "./testing/web-socket-client.ts";
+import { openStream } from "../api/testing/web-socket-client.ts";
 
 let folder: string;
 

@@ -6,12 +6,12 @@ import { createServer as createHttpsServer, type Server as HttpsServer } from "n
 import { getRequestListener } from "@hono/node-server";
 
 import { errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
-import type { Api } from "./api-env.ts";
+import type { Api } from "../api/api-env.ts";
 import { type Connections, watchConnections } from "./connections.ts";
-import { toProblem } from "./problem.ts";
+import { toProblem } from "../api/problem.ts";
 import type { RequestCheck } from "./auth.ts";
-import { createSocketServer, type SocketServer } from "./sockets/upgrade.ts";
-import type { ApiServices } from "./services.ts";
+import { createSocketServer, type SocketServer } from "../api/sockets/upgrade.ts";
+import type { ApiServices } from "../api/services.ts";
 import type { TcpAddress } from "./tcp-address.ts";
 import type { TlsFiles } from "./tls-files.ts";
 

@@ -1,7 +1,7 @@
 import { ImageInUseError } from "../../images/errors.ts";
 import type { Image } from "../../images/image.ts";
 import { HeyvmError } from "../../errors/index.ts";
-import type { ImageService, StoredImage } from "../image-service.ts";
+import type { ImageService, StoredImage } from "../../api/image-service.ts";
 
 const image: Image = {
   reference: "ubuntu:24.04",
