@@ -1,4 +1,4 @@
-/** Starts `heyvm serve` in the background and waits until it answers. */
+/** Starts the daemon in the background and waits until it answers. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open, readFile, statfs } from "node:fs/promises";
@@ -27,7 +27,7 @@ export interface DaemonStart {
   /** Whether the daemon answers by now. */
   answers: () => Promise<boolean>;
   signal: AbortSignal | undefined;
-  /** Node's arguments; default: this package's `heyvm serve`. */
+  /** Node's arguments; default: this package's daemon. */
   serve?: readonly string[] | undefined;
 }
 
@@ -70,8 +70,8 @@ function spawnServe(socketPath: string, logFd: number, serve: readonly string[])
 
 function serveArguments(): string[] {
   const self = fileURLToPath(import.meta.url);
-  const main = fileURLToPath(new URL(`../cli/main${extname(self)}`, import.meta.url));
-  return [...loaderOf(self), main, "serve", "--idle", "--format", "json"];
+  const main = fileURLToPath(new URL(`../daemon/main${extname(self)}`, import.meta.url));
+  return [...loaderOf(self), main];
 }
 
 /** Sources run through tsx; what is built needs nothing. */
@@ -161,7 +161,7 @@ async function readFrom(log: FileHandle, offset: number): Promise<string[]> {
     .filter((line) => line.trim() !== "");
 }
 
-/** `serve --format json` prints a problem document when it fails. */
+/** What `daemon/main.ts` says when it cannot serve. */
 function reasonIn(lines: readonly string[]): HeyvmError | undefined {
   for (const line of lines.toReversed()) {
     if (!line.startsWith('{"error":')) continue;

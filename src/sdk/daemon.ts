@@ -19,7 +19,7 @@ export interface DaemonOptions {
   onNotice?: ((message: string) => void) | undefined;
   onRequest?: RequestLog | undefined;
   signal?: AbortSignal | undefined;
-  /** Node's arguments for a daemon that is started; default: this package's `heyvm serve`. */
+  /** Node's arguments for a daemon that is started; default: this package's daemon. */
   serve?: readonly string[] | undefined;
 }
 

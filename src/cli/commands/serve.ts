@@ -119,7 +119,7 @@ export async function serve(command: Command, flags: ServeFlags): Promise<void> 
     };
     await runDaemon(options, daemonParts);
   } catch (error) {
-    // Several commands have started a daemon at the same time, and this one came second: the first serves them all.
+    // With --idle as on demand: clients of an earlier version start it so, several at once, and the first serves them all.
     const isSecond = error instanceof DaemonRunningError;
     if (isSecond && flags.idle === true) return;
     throw isSecond && flags.api === true ? await withPid(invocation, error) : error;
