@@ -1,5 +1,5 @@
 import { AbortedError } from "../errors/index.ts";
-import { deferred } from "./deferred.ts";
+import { deferred } from "../core/deferred.ts";
 import { CallTimeoutError } from "./errors.ts";
 import type { CallOptions } from "./types.ts";
 

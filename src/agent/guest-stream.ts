@@ -2,7 +2,7 @@ import { AbortedError } from "../errors/index.ts";
 import { agentError } from "./agent-errors.ts";
 import { ChannelInput } from "./channel-input.ts";
 import { ChannelOutput } from "./channel-output.ts";
-import { deferred } from "./deferred.ts";
+import { deferred } from "../core/deferred.ts";
 import { GuestMisbehavedError } from "./errors.ts";
 import type { Frame } from "./frames.ts";
 import { type GuestObject, parseGuestJson } from "./guest-json.ts";

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { crc32 } from "node:zlib";
 
-import { deferred } from "./deferred.ts";
+import { deferred } from "../core/deferred.ts";
 import { GuestMisbehavedError } from "./errors.ts";
 import { type GuestObject, parseGuestJson } from "./guest-json.ts";
 import {

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
-import { deferred } from "./deferred.ts";
+import { deferred } from "../core/deferred.ts";
 import {
   GuestMisbehavedError,
   GuestUnresponsiveError,

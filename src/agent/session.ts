@@ -10,7 +10,7 @@ import type { Link } from "./link.ts";
 import { listCommands, readStatistics } from "./machine.ts";
 import type { Mux } from "./mux.ts";
 import type { PipeKeeper } from "./pipe-keeper.ts";
-import { deferred } from "./deferred.ts";
+import { deferred } from "../core/deferred.ts";
 import type {
   AgentFiles,
   AgentInfo,

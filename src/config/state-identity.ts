@@ -14,9 +14,9 @@ import { hostname } from "node:os";
 import { z } from "zod";
 
 import { errnoOf, HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
-import { createFileAtomic, writeFileAtomic } from "./atomic-file.ts";
+import { createFileAtomic, writeFileAtomic } from "../core/atomic-file.ts";
 import { statePaths } from "./paths.ts";
-import { lockForProcess } from "./process-lock.ts";
+import { lockForProcess } from "../core/process-lock.ts";
 import { ensureStateFolder } from "./state-folder.ts";
 
 export interface StateIdentity {

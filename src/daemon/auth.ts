@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 
 import { errnoOf, HeyvmError } from "../errors/index.ts";
-import { writeFileAtomic } from "../config/atomic-file.ts";
+import { writeFileAtomic } from "../core/atomic-file.ts";
 
 /** A request over TCP without the token, or from a foreign web page. */
 export class UnauthorizedError extends HeyvmError {

@@ -1,5 +1,5 @@
 import type { StatePaths } from "../config/paths.ts";
-import { tryLockForProcess } from "../config/process-lock.ts";
+import { tryLockForProcess } from "../core/process-lock.ts";
 import { ensureStateFolder } from "../config/state-folder.ts";
 import { HeyvmError } from "../errors/index.ts";
 

@@ -8,7 +8,7 @@ import { type LoadedSettings, loadSettings, type SettingKey } from "../config/se
 import { packageVersion } from "../config/version.ts";
 import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
 import { messageOf } from "../errors/index.ts";
-import { writeFileAtomic } from "../config/atomic-file.ts";
+import { writeFileAtomic } from "../core/atomic-file.ts";
 import { createApp } from "../api/app.ts";
 import { createRequestCheck, ensureToken } from "./auth.ts";
 import { type Cleanup, createCleanup } from "./cleanup.ts";

@@ -1,7 +1,7 @@
 /** Gets an image from its server into the download folder, once for all who want it. */
 import { mkdir } from "node:fs/promises";
 
-import { lockForProcess } from "../config/process-lock.ts";
+import { lockForProcess } from "../core/process-lock.ts";
 import { DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { type Checksum, formatChecksum } from "./checksum.ts";
 import { download } from "./download.ts";

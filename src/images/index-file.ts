@@ -4,8 +4,8 @@ import { dirname } from "node:path";
 
 import { z } from "zod";
 
-import { writeFileAtomic } from "../config/atomic-file.ts";
-import { lockForProcess } from "../config/process-lock.ts";
+import { writeFileAtomic } from "../core/atomic-file.ts";
+import { lockForProcess } from "../core/process-lock.ts";
 import { errnoOf } from "../errors/index.ts";
 import { ImageIndexDamagedError } from "./errors.ts";
 import type { FileStamp } from "./image-file.ts";

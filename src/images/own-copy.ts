@@ -4,8 +4,8 @@ import { constants } from "node:fs";
 import { chmod, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 
-import { syncFolder } from "../config/atomic-file.ts";
-import { lockForProcess, tryLockForProcess } from "../config/process-lock.ts";
+import { syncFolder } from "../core/atomic-file.ts";
+import { lockForProcess, tryLockForProcess } from "../core/process-lock.ts";
 import { whyOthersMayChange } from "../config/trust.ts";
 import { AbortedError, DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { laterCopyName } from "./catalogue.ts";

@@ -8,7 +8,7 @@ import { type FileHandle, open, readFile, rm } from "node:fs/promises";
 
 import { z } from "zod";
 
-import { writeFileAtomic } from "../config/atomic-file.ts";
+import { writeFileAtomic } from "../core/atomic-file.ts";
 import { DiskFullError, isDiskFull } from "../errors/index.ts";
 import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
 import { readAt } from "./read-at.ts";

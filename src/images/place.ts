@@ -2,7 +2,7 @@
 import { chmod, rename } from "node:fs/promises";
 import { join } from "node:path";
 
-import { syncFolder } from "../config/atomic-file.ts";
+import { syncFolder } from "../core/atomic-file.ts";
 import { laterCopyName } from "./catalogue.ts";
 import { type Checksum, formatChecksum } from "./checksum.ts";
 import type { DownloadSubject } from "./download-errors.ts";

@@ -2,7 +2,7 @@
 import { rm } from "node:fs/promises";
 
 import { formatSize } from "../config/size.ts";
-import { tryLockForProcess } from "../config/process-lock.ts";
+import { tryLockForProcess } from "../core/process-lock.ts";
 import { findInCatalogue } from "./catalogue.ts";
 import { shellQuoted } from "../errors/index.ts";
 import { ImageInUseError, ImageNotFoundError } from "./errors.ts";

@@ -1,7 +1,7 @@
 /** What the store's use cases share. */
 import { join } from "node:path";
 
-import type { SharedWork } from "../config/shared-work.ts";
+import type { SharedWork } from "../core/shared-work.ts";
 import type { CatalogueEntry } from "./catalogue.ts";
 import { fingerprintOfStamp, inspectImageFile } from "./image-file.ts";
 import type { Architecture } from "./image.ts";

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 
-import { createSharedWork } from "../config/shared-work.ts";
+import { createSharedWork } from "../core/shared-work.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import { addImage } from "./add.ts";
 import { openIndex } from "./index-file.ts";

@@ -5,7 +5,7 @@
 import type { MachineContext } from "../backends/backend.ts";
 import type { Image } from "../images/image.ts";
 import type { ImageSource } from "./context.ts";
-import { createLock } from "./lock.ts";
+import { createLock } from "../core/lock.ts";
 
 /** Disposed as soon as something stands on the image. */
 export interface HeldImage extends Disposable {

@@ -2,7 +2,7 @@
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { syncFolder, writeFileAtomic } from "../config/atomic-file.ts";
+import { syncFolder, writeFileAtomic } from "../core/atomic-file.ts";
 import { sandboxPaths, type StatePaths } from "../config/paths.ts";
 import { DiskFullError, isDiskFull, messageOf } from "../errors/index.ts";
 import { isSandboxId } from "./ids.ts";

@@ -1,6 +1,6 @@
 /** All sandboxes of this daemon in memory: found by reference, with names that are taken by one only. */
 import { HeyvmError } from "../errors/index.ts";
-import { createLock, type Lock } from "./lock.ts";
+import { createLock, type Lock } from "../core/lock.ts";
 import { freeSlug } from "./names.ts";
 import type { PublishedPorts } from "./ports.ts";
 import type { SandboxRecord, SandboxStatus } from "./record.ts";

@@ -15,7 +15,7 @@ import type {
 import { AbortedError, HeyvmError, toHeyvmError } from "../errors/index.ts";
 import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { DaemonLostError } from "./daemon-lost.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { sandboxPath } from "./endpoint.ts";
 import type { Transport } from "./transport.ts";
 

@@ -1,7 +1,7 @@
 /** The client: one connection to one daemon. */
 import type { BackendAnswer, Config, Doctor, Health, Pruned } from "../api/schema.ts";
 import { connectDaemon } from "./daemon.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { createImages, type Images } from "./images.ts";
 import { createSandboxes, type Sandboxes } from "./sandboxes.ts";
 import { createTemplates, type Templates } from "./templates.ts";

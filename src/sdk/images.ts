@@ -1,6 +1,6 @@
 /** Cloud images on the daemon's host. */
 import type { ImageAnswer, Pruned, SupportedImageAnswer } from "../api/schema.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import type { Transport } from "./transport.ts";
 

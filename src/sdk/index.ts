@@ -39,7 +39,7 @@ export {
 export type { ImageInfo, Images, SupportedImage } from "./images.ts";
 export type { TemplateInfo, TemplateOptions, Templates } from "./templates.ts";
 export type { Step, ProgressOptions } from "./progress.ts";
-export type { CallOptions } from "./deadline.ts";
+export type { CallOptions } from "../core/deadline.ts";
 export {
   BackendError,
   ConflictError,

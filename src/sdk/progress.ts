@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "../api/schema.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError, daemonLost } from "./daemon-lost.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import type { Transport } from "./transport.ts";
 import { parseMessage } from "./wire.ts";
 

@@ -11,7 +11,7 @@ import {
   spawnCommand,
   type SpawnOptions,
 } from "./commands.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { sandboxPath } from "./endpoint.ts";
 import { createFiles, type Files } from "./files.ts";
 import { followLogs } from "./logs.ts";

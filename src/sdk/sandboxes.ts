@@ -1,7 +1,7 @@
 /** All sandboxes: make one, find one, list them. */
 import type { Sandbox as SandboxDocument } from "../api/schema.ts";
 import { AbortedError, messageOf } from "../errors/index.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { createDeferred } from "./deferred.ts";
 import { sandboxPath } from "./endpoint.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";

@@ -6,7 +6,7 @@ import type {
   SizeClass,
   TemplateAnswer,
 } from "../api/schema.ts";
-import type { CallOptions } from "./deadline.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import type { Transport } from "./transport.ts";
 

@@ -13,7 +13,7 @@ import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
 import { CertificateUntrustedError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError, daemonLost } from "./daemon-lost.ts";
-import { type CallOptions, type Deadline, startDeadline } from "./deadline.ts";
+import { type CallOptions, type Deadline, startDeadline } from "../core/deadline.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
 import { problemFromAnswer } from "./remote-error.ts";
 import { parseMessage } from "./wire.ts";

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import type { WebSocket } from "ws";
 
 import { answeredError, type DaemonLostError, daemonLost } from "./daemon-lost.ts";
-import { type CallOptions, startDeadline } from "./deadline.ts";
+import { type CallOptions, startDeadline } from "../core/deadline.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { problemFromAnswer } from "./remote-error.ts";
 import { bearer, unreachable } from "./transport.ts";

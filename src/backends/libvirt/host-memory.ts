@@ -3,7 +3,7 @@ import type { HostMemory, MemoryTeller } from "../abilities.ts";
 import type { LibvirtHost } from "./host.ts";
 import { machineNames } from "./names.ts";
 import { isQemuOf, readIfSeen, readPidFile } from "./qemu-process.ts";
-import { untilAborted } from "./until-aborted.ts";
+import { untilAborted } from "../../core/until-aborted.ts";
 
 /**
  * QEMU is found by the file that libvirt writes, and not by its arguments among all processes of the host: the kernel

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 
 import { z } from "zod";
 
-import { writeFileAtomic } from "../../config/atomic-file.ts";
+import { writeFileAtomic } from "../../core/atomic-file.ts";
 import { parseJson } from "./domain-metadata.ts";
 import { hostBootId } from "./process-mark.ts";
 

@@ -12,7 +12,7 @@ import {
   startSystemDaemon,
 } from "../../libvirt/index.ts";
 import { LibvirtPermissionError, LibvirtUnreachableError, libvirtFailure } from "./errors.ts";
-import { untilAborted } from "./until-aborted.ts";
+import { untilAborted } from "../../core/until-aborted.ts";
 
 export interface CallContext {
   /** For people, in the message of a failure: `starting sb-1a2b3c4d`. */

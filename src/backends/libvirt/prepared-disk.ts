@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 
-import { createSharedWork } from "../../config/shared-work.ts";
+import { createSharedWork } from "../../core/shared-work.ts";
 import type { Image } from "../../images/image.ts";
 import type { MachineContext, MachineStep, SandboxType } from "../backend.ts";
 import { type GuestFile, guestFiles } from "./guest-files.ts";

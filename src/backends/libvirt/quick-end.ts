@@ -6,7 +6,7 @@ import type { Domains, LibvirtHost } from "./host.ts";
 import type { LibvirtLink } from "./libvirt-link.ts";
 import { orUndefined } from "./libvirt-storage.ts";
 import { findQemu, killQemu } from "./qemu-process.ts";
-import { untilAborted } from "./until-aborted.ts";
+import { untilAborted } from "../../core/until-aborted.ts";
 
 export interface QuickEnds extends Pick<Domains, "kill" | "remove"> {
   /** Waits until libvirt knows whether a domain that was killed has ended. */

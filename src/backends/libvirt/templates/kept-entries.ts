@@ -6,7 +6,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 
-import { writeFileAtomic } from "../../../config/atomic-file.ts";
+import { writeFileAtomic } from "../../../core/atomic-file.ts";
 import { parseJson } from "../domain-metadata.ts";
 
 export interface KeptEntries<T> {

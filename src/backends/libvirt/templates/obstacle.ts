@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 
 import { z } from "zod";
 
-import { writeFileAtomic } from "../../../config/atomic-file.ts";
+import { writeFileAtomic } from "../../../core/atomic-file.ts";
 import { HeyvmError } from "../../../errors/index.ts";
 import type { Architecture } from "../../../images/image.ts";
 import { parseJson } from "../domain-metadata.ts";

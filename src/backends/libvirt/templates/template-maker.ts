@@ -2,9 +2,9 @@
 import { statfs } from "node:fs/promises";
 import { z } from "zod";
 
-import { LockHolderSilentError, lockForProcess } from "../../../config/process-lock.ts";
+import { LockHolderSilentError, lockForProcess } from "../../../core/process-lock.ts";
 import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
-import { createSharedWork } from "../../../config/shared-work.ts";
+import { createSharedWork } from "../../../core/shared-work.ts";
 import { formatSize } from "../../../config/size.ts";
 import { AbortedError, firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";

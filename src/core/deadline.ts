@@ -1,5 +1,5 @@
 import { AbortedError } from "../errors/index.ts";
-import { ClientTimeoutError } from "./client-errors.ts";
+import { ClientTimeoutError } from "../sdk/client-errors.ts";
 
 /** Options of every call: it ends with the signal, or after `timeoutMs` (each call has a default). */
 export interface CallOptions {

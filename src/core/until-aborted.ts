@@ -1,4 +1,4 @@
-import { AbortedError } from "../../errors/index.ts";
+import { AbortedError } from "../errors/index.ts";
 
 /** Waits no longer than its signal allows for work that others wait for, too, and that goes on. */
 export function untilAborted<T>(promise: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
