@@ -1,7 +1,7 @@
 /**
  * Checks that dependencies point downwards only (docs/architecture.md):
  *
- *     cli → sdk → daemon → api → sandbox → backends → agent, images → libvirt, config → errors
+ *     cli → sdk → daemon → api → sandbox → backends → agent, images → libvirt, config → core → errors
  *
  * `npx tsx script/check-layers.ts [FOLDER]` names every import that doesn't, and fails.
  */
@@ -18,13 +18,14 @@ const rows: readonly (readonly string[])[] = [
   ["backends"],
   ["agent", "images"],
   ["libvirt", "config"],
+  ["core"],
   ["errors"],
 ];
 
 /** Where less is allowed than everything below: path patterns under `src/`. */
 const narrowed: Readonly<Record<string, readonly RegExp[]>> = {
   // A client shares nothing with the server but what goes over the wire, errors and the places of files.
-  sdk: [/^api\/schema(\.ts$|\/)/, /^config\//, /^errors\//],
+  sdk: [/^api\/schema(\.ts$|\/)/, /^config\//, /^core\//, /^errors\//],
   // It could be a package of its own.
   libvirt: [],
 };

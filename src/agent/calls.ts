@@ -1,9 +1,9 @@
 import { AbortedError } from "../errors/index.ts";
-import { withDeadline } from "./deadline.ts";
+import { CallTimeoutError } from "./errors.ts";
 import type { GuestObject } from "./guest-json.ts";
 import type { GuestStream, StreamShape } from "./guest-stream.ts";
 import type { Mux } from "./mux.ts";
-import type { CallOptions } from "./types.ts";
+import { type CallOptions, withDeadline } from "../core/deadline.ts";
 
 export const defaultCallMs = 30_000;
 
@@ -20,9 +20,9 @@ export async function callAgent(
   mux: Mux,
   call: Call,
   options: CallOptions = {},
-  defaultTimeoutMs = defaultCallMs,
+  defaultMs = defaultCallMs,
 ): Promise<GuestObject> {
-  return withDeadline(call.what, options, defaultTimeoutMs, async (signal) => {
+  return withDeadline(call.what, options, { defaultMs, TimeoutError: CallTimeoutError }, async (signal) => {
     const stream = await startStream(mux, call, {}, signal);
     return stream.result;
   });
@@ -34,12 +34,17 @@ export async function openStream(
   call: Call,
   shape: StreamShape,
   options: CallOptions = {},
-  defaultTimeoutMs = defaultCallMs,
+  defaultMs = defaultCallMs,
 ): Promise<{ stream: GuestStream; opened: GuestObject }> {
-  const opening = await withDeadline(call.what, options, defaultTimeoutMs, async (signal) => {
-    const stream = await startStream(mux, call, shape, signal);
-    return { stream, opened: await stream.opened };
-  });
+  const opening = await withDeadline(
+    call.what,
+    options,
+    { defaultMs, TimeoutError: CallTimeoutError },
+    async (signal) => {
+      const stream = await startStream(mux, call, shape, signal);
+      return { stream, opened: await stream.opened };
+    },
+  );
   closeWithSignal(opening.stream, call.what, options.signal);
   return opening;
 }

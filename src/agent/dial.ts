@@ -3,7 +3,8 @@ import { Duplex } from "node:stream";
 import { openStream } from "./calls.ts";
 import type { GuestStream } from "./guest-stream.ts";
 import type { Mux } from "./mux.ts";
-import type { CallOptions, DialTarget } from "./types.ts";
+import type { CallOptions } from "../core/deadline.ts";
+import type { DialTarget } from "./types.ts";
 
 /** Connects to a TCP port or unix socket inside the guest. Each direction ends by itself. */
 export async function dialGuest(mux: Mux, target: DialTarget, options: CallOptions = {}): Promise<Duplex> {

@@ -5,7 +5,8 @@ import { type Call, openStream } from "./calls.ts";
 import { type GuestObject, guestInteger, guestString } from "./guest-json.ts";
 import type { GuestStream } from "./guest-stream.ts";
 import type { Mux } from "./mux.ts";
-import type { CallOptions, CommandExit, ExecRequest, RunningCommand } from "./types.ts";
+import type { CallOptions } from "../core/deadline.ts";
+import type { CommandExit, ExecRequest, RunningCommand } from "./types.ts";
 
 const stdoutChannel = 1;
 const stderrChannel = 2;

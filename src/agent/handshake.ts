@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { crc32 } from "node:zlib";
 
-import { deferred } from "../core/deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { GuestMisbehavedError } from "./errors.ts";
 import { type GuestObject, parseGuestJson } from "./guest-json.ts";
 import {
@@ -53,7 +53,7 @@ export async function sayHello(
   const nonce = newNonce();
   const words = encodeHello(hello, nonce);
   const scanner = new GreetingScanner(nonce);
-  const greeting = deferred<Greeting>();
+  const greeting = createDeferred<Greeting>();
   const data = (chunk: Buffer) => {
     try {
       const found = scanner.scan(chunk);

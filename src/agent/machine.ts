@@ -3,7 +3,8 @@ import { GuestMisbehavedError } from "./errors.ts";
 import { type GuestObject, guestArray, guestInteger, guestNumber, isObject } from "./guest-json.ts";
 import { guestText } from "./guest-text.ts";
 import type { Mux } from "./mux.ts";
-import type { CallOptions, GuestCommand, GuestStatistics } from "./types.ts";
+import type { CallOptions } from "../core/deadline.ts";
+import type { GuestCommand, GuestStatistics } from "./types.ts";
 
 const maxNumber = Number.MAX_SAFE_INTEGER;
 

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
-import { deferred } from "../core/deferred.ts";
+import { untilAborted } from "../core/until-aborted.ts";
 import {
   GuestMisbehavedError,
   GuestUnresponsiveError,
@@ -86,20 +86,15 @@ export class PipeKeeper {
 async function openOrAbandon(open: OpenPipe, signal: AbortSignal): Promise<Duplex> {
   signal.throwIfAborted();
   const opening = open(signal);
-  const abandoned = deferred<never>();
-  const aborted = () =>
-    abandoned.reject(signal.reason instanceof Error ? signal.reason : new Error("given up"));
-  signal.addEventListener("abort", aborted, { once: true });
   try {
-    return await Promise.race([opening, abandoned.promise]);
+    return await untilAborted(opening, "opening the pipe to the agent", signal);
   } catch (error) {
     void opening.then(
       (pipe) => pipe.on("error", () => {}).destroy(),
       () => {},
     );
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", aborted);
+    // The signal's own reason: what has only taken long is tried again.
+    throw signal.aborted && signal.reason instanceof Error ? signal.reason : error;
   }
 }
 

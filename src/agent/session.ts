@@ -10,12 +10,12 @@ import type { Link } from "./link.ts";
 import { listCommands, readStatistics } from "./machine.ts";
 import type { Mux } from "./mux.ts";
 import type { PipeKeeper } from "./pipe-keeper.ts";
-import { deferred } from "../core/deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import type {
   AgentFiles,
   AgentInfo,
   AgentSession,
-  CallOptions,
   DialTarget,
   ExecRequest,
   GuestCommand,
@@ -39,7 +39,7 @@ export class Session implements AgentSession {
   readonly files: AgentFiles;
   readonly closed: Promise<Error | undefined>;
   readonly #parts: SessionParts;
-  readonly #closed = deferred<Error | undefined>();
+  readonly #closed = createDeferred<Error | undefined>();
   readonly #ending = new AbortController();
   readonly #keepAlive: NodeJS.Timeout | undefined;
   #reconnecting = false;

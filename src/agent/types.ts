@@ -1,11 +1,7 @@
 /** What the host side of the agent offers; implemented in this folder, used by the layers above. */
 import type { Duplex, Readable, Writable } from "node:stream";
 
-/** Options of every call: it ends with the signal, or after `timeoutMs` (each call has a default). */
-export interface CallOptions {
-  signal?: AbortSignal | undefined;
-  timeoutMs?: number | undefined;
-}
+import type { CallOptions } from "../core/deadline.ts";
 
 export interface TerminalSize {
   cols: number;

@@ -7,7 +7,7 @@ import { text } from "node:stream/consumers";
 
 import { describe, expect, test } from "vitest";
 
-import { createDeferred } from "../sdk/deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { createCliBench } from "./testing/cli-bench.ts";
 import { webSandbox } from "../sdk/testing/sandbox-document.ts";
 import { patient } from "./testing/patient.ts";

@@ -1,5 +1,6 @@
-import { AbortedError } from "../errors/index.ts";
-import { ClientTimeoutError } from "../sdk/client-errors.ts";
+import { AbortedError, type HeyvmError } from "../errors/index.ts";
+import { createDeferred } from "./deferred.ts";
+import { onAbort } from "./on-abort.ts";
 
 /** Options of every call: it ends with the signal, or after `timeoutMs` (each call has a default). */
 export interface CallOptions {
@@ -7,37 +8,66 @@ export interface CallOptions {
   timeoutMs?: number | undefined;
 }
 
+/** How long a call may take when its options don't say, and what it throws when it has taken longer. */
+export interface TimeLimit {
+  defaultMs: number;
+  TimeoutError: new (what: string, timeoutMs: number) => HeyvmError;
+}
+
 /** A signal that ends with the caller's or at the deadline; `[Symbol.dispose]` takes the timer away. */
 export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
-  /** The reason as a typed error, once the signal is aborted. */
-  error(): AbortedError | ClientTimeoutError;
+  /** Why the signal is aborted; it is the signal's reason, too. */
+  error(): HeyvmError;
   /** From now on only the caller's signal counts. */
   lift(): void;
 }
 
+/** Longer timers would fire at once (Node's `TIMEOUT_MAX`). */
+const longestTimerMs = 2 ** 31 - 1;
+
 /** `what` names the work in the error: `GET /sandboxes`. `Infinity` means the caller's signal alone. */
-export function startDeadline(what: string, options: CallOptions, defaultTimeoutMs: number): Deadline {
-  const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+export function startDeadline(what: string, options: CallOptions, limit: TimeLimit): Deadline {
+  const timeoutMs = options.timeoutMs ?? limit.defaultMs;
   const controller = new AbortController();
-  let reason: AbortedError | ClientTimeoutError | undefined;
-  const end = (error: AbortedError | ClientTimeoutError): void => {
-    reason ??= error;
-    controller.abort(reason);
+  let error: HeyvmError | undefined;
+  const end = (reason: HeyvmError): void => {
+    error ??= reason;
+    controller.abort(error);
   };
-  const onAbort = (): void => end(new AbortedError(what, options.signal?.reason));
-  if (options.signal?.aborted === true) onAbort();
-  options.signal?.addEventListener("abort", onAbort, { once: true });
+  const stop = onAbort(options.signal, (reason) => end(new AbortedError(what, reason)));
   const timer = Number.isFinite(timeoutMs)
-    ? setTimeout(() => end(new ClientTimeoutError(what, timeoutMs)), timeoutMs)
+    ? setTimeout(() => end(new limit.TimeoutError(what, timeoutMs)), Math.min(timeoutMs, longestTimerMs))
     : undefined;
   return {
     signal: controller.signal,
-    error: () => reason ?? new AbortedError(what),
+    error: () => error ?? new AbortedError(what),
     lift: () => clearTimeout(timer),
     [Symbol.dispose]: () => {
       clearTimeout(timer);
-      options.signal?.removeEventListener("abort", onAbort);
+      stop();
     },
   };
+}
+
+/**
+ * Waits for `work` until the deadline or the caller's signal. `work`, which is not begun when that has come already, gets a
+ * signal that is aborted, with the error as its reason, when nobody waits any more.
+ */
+export async function withDeadline<T>(
+  what: string,
+  options: CallOptions,
+  limit: TimeLimit,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  using deadline = startDeadline(what, options, limit);
+  const { signal } = deadline;
+  if (signal.aborted) throw deadline.error();
+  const given = createDeferred<never>();
+  const stop = onAbort(signal, given.reject);
+  try {
+    return await Promise.race([given.promise, work(signal)]);
+  } finally {
+    stop();
+  }
 }

@@ -1,15 +1,16 @@
-/** A promise with its ends in hand. (`Promise.withResolvers` is not in Node 20.) */
+/** A promise with its ends in hand. */
 export interface Deferred<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-  reject: (error: Error) => void;
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
 }
 
-export function deferred<T>(): Deferred<T> {
+/** What `Promise.withResolvers` gives in later versions of Node. */
+export function createDeferred<T>(): Deferred<T> {
   let ends: Pick<Deferred<T>, "resolve" | "reject"> | undefined;
   const promise = new Promise<T>((resolve, reject) => {
     ends = { resolve, reject };
   });
-  if (ends === undefined) throw new Error("a promise calls its executor at once");
+  if (ends === undefined) throw new Error("unreachable: the executor runs at once");
   return { promise, ...ends };
 }

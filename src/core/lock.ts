@@ -1,55 +1,58 @@
-import { AbortedError } from "../errors/index.ts";
+/** One at a time, in the order of asking: who works on the same thing waits for a turn. */
+import { createDeferred } from "./deferred.ts";
+import { untilAborted } from "./until-aborted.ts";
 
-/** Lets one piece of work on a thing run at a time, in the order of asking. */
+/** Of one thing. */
 export interface Lock {
+  /** Whether somebody works or waits. */
+  readonly isTaken: boolean;
   /** Waits for its turn (not longer than the signal), then runs `work` while nobody else does. */
   run<T>(what: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
 
+/** Of many things, each under its key; other keys do not wait. */
+export interface KeyedLock {
+  isTaken(key: string): boolean;
+  run<T>(key: string, what: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+}
+
 export function createLock(): Lock {
   let last: Promise<void> = Promise.resolve();
+  let inRow = 0;
   return {
+    get isTaken() {
+      return inRow > 0;
+    },
     async run(what, work, signal) {
-      const turn = last;
-      const { promise: done, resolve: release } = deferred();
-      last = done;
+      const before = last;
+      const own = createDeferred<void>();
+      // Who gives up waiting leaves the row: those behind wait for the one before.
+      last = before.then(() => own.promise);
+      inRow += 1;
       try {
-        await untilTurn(turn, what, signal);
-      } catch (error) {
-        // Whoever waits behind us still waits for those before us.
-        void turn.then(release);
-        throw error;
-      }
-      try {
+        await untilAborted(before, what, signal);
         return await work();
       } finally {
-        release();
+        inRow -= 1;
+        own.resolve();
       }
     },
   };
 }
 
-async function untilTurn(turn: Promise<void>, what: string, signal: AbortSignal | undefined): Promise<void> {
-  if (signal === undefined) return await turn;
-  if (signal.aborted) throw new AbortedError(what, signal.reason);
-  const { promise: aborted, reject } = deferred();
-  const onAbort = (): void => reject(new AbortedError(what, signal.reason));
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await Promise.race([turn, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+export function createKeyedLock(): KeyedLock {
+  const locks = new Map<string, Lock>();
+  return {
+    isTaken: (key) => locks.has(key),
+    async run(key, what, work, signal) {
+      const lock = locks.get(key) ?? createLock();
+      locks.set(key, lock);
+      try {
+        return await lock.run(what, work, signal);
+      } finally {
+        // Another may have forgotten this one already, and a third have begun anew.
+        if (!lock.isTaken && locks.get(key) === lock) locks.delete(key);
+      }
+    },
+  };
 }
-
-function deferred(): { promise: Promise<void>; resolve: () => void; reject: (error: Error) => void } {
-  let resolve: () => void = nothing;
-  let reject: (error: Error) => void = nothing;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
-}
-
-function nothing(): void {}

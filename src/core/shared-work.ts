@@ -1,5 +1,6 @@
 /** Work that several callers in this process want at once and that is done once. */
 import { AbortedError } from "../errors/index.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 /** One who wants the result. */
 export interface Caller<News> {
@@ -73,15 +74,9 @@ async function join<T, News>(
   const listener = (news: News): void => onNews(news);
   if (running.last !== undefined) listener(running.last.news);
   running.listeners.add(listener);
-  let leave: () => void = nothing;
   try {
-    return await new Promise<T>((resolve, reject) => {
-      leave = () => reject(new AbortedError(what, signal.reason));
-      signal.addEventListener("abort", leave, { once: true });
-      running.result.then(resolve, reject);
-    });
+    return await untilAborted(running.result, what, signal);
   } finally {
-    signal.removeEventListener("abort", leave);
     running.listeners.delete(listener);
     if (running.listeners.size === 0) {
       running.abort.abort(signal.reason);
@@ -90,5 +85,3 @@ async function join<T, News>(
     }
   }
 }
-
-function nothing(): void {}

@@ -1,11 +1,21 @@
 import { AbortedError } from "../errors/index.ts";
+import { createDeferred } from "./deferred.ts";
+import { onAbort } from "./on-abort.ts";
 
-/** Waits no longer than its signal allows for work that others wait for, too, and that goes on. */
-export function untilAborted<T>(promise: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const leave = () => reject(new AbortedError(what, signal.reason));
-    signal.addEventListener("abort", leave, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
-    if (signal.aborted) leave();
-  });
+/**
+ * Waits no longer than the signal allows for work that goes on without us; throws `AbortedError` when it comes first.
+ * `what` is what we wait for, as in "waiting for the sandbox's agent".
+ */
+export async function untilAborted<T>(
+  promise: Promise<T>,
+  what: string,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  const given = createDeferred<never>();
+  const stop = onAbort(signal, (reason) => given.reject(new AbortedError(what, reason)));
+  try {
+    return await Promise.race([given.promise, promise]);
+  } finally {
+    stop();
+  }
 }

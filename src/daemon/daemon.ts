@@ -9,6 +9,7 @@ import { packageVersion } from "../config/version.ts";
 import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
 import { messageOf } from "../errors/index.ts";
 import { writeFileAtomic } from "../core/atomic-file.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { createApp } from "../api/app.ts";
 import { createRequestCheck, ensureToken } from "./auth.ts";
 import { type Cleanup, createCleanup } from "./cleanup.ts";
@@ -169,7 +170,7 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
     log,
   };
   const api = createApp(services);
-  const { promise: leaving, resolve: leave } = createDeferred();
+  const { promise: leaving, resolve: leave } = createDeferred<void>();
   const idle = watchIdle({
     idleMs: settings.values["daemon.idle_seconds"] * 1000,
     isBusy: () => options.exitWhenIdle !== true || isBusy(),
@@ -177,7 +178,7 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
   });
   cleanup.defer(() => idle.close());
   for (const signal of [options.signal, failed]) {
-    signal?.addEventListener("abort", leave, { once: true });
+    signal?.addEventListener("abort", () => leave(), { once: true });
     if (signal?.aborted === true) leave();
   }
   const open = (access: Parameters<typeof createListener>[2]): Listener => {
@@ -223,12 +224,4 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
   await leaving;
   log.info({}, "daemon is about to leave");
   sandboxes.abortWork();
-}
-
-function createDeferred(): { promise: Promise<void>; resolve: () => void } {
-  let settle: (() => void) | undefined;
-  const promise = new Promise<void>((resolve) => {
-    settle = resolve;
-  });
-  return { promise, resolve: () => settle?.() };
 }

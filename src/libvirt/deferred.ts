@@ -1,8 +1,8 @@
-/** A promise with its ends outside. */
+/** A promise with its ends in hand. */
 export interface Deferred<T> {
-  promise: Promise<T>;
-  resolve(value: T): void;
-  reject(error: Error): void;
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** What `Promise.withResolvers` gives in later versions of Node. */

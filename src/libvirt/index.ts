@@ -1,6 +1,7 @@
 /**
  * A libvirt client in TypeScript: libvirt's own RPC protocol over a unix socket, TCP or ssh, without a native addon and
- * without `virsh`.
+ * without `virsh`. It uses nothing of heyvm's other parts, as it could be a package of its own: `deferred.ts` and
+ * `on-abort.ts` are copies of those in `core/`.
  */
 export { connectLibvirt } from "./connect.ts";
 export type { ConnectOptions, KeepAliveOptions } from "./connect.ts";

@@ -175,7 +175,6 @@ function createRemoteStream(rpc: Rpc, call: StreamCall<unknown>, serial: number)
 function endedBy(stream: Duplex, name: ProcedureName, signal: AbortSignal | undefined): Duplex {
   if (signal === undefined) return stream;
   const abort = (reason: unknown): void => void stream.destroy(new LibvirtAbortError(name, reason));
-  if (signal.aborted) abort(signal.reason);
-  else stream.once("close", onAbort(signal, abort));
+  stream.once("close", onAbort(signal, abort));
   return stream;
 }

@@ -3,7 +3,8 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { isAgentError } from "../agent/agent-errors.ts";
-import type { AgentSession, CallOptions, GuestIdentity } from "../agent/types.ts";
+import type { AgentSession, GuestIdentity } from "../agent/types.ts";
+import type { CallOptions } from "../core/deadline.ts";
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import type { Progress } from "./progress.ts";

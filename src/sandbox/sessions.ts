@@ -1,6 +1,6 @@
 /** One agent session per sandbox: connected when first needed, shared by all, connected anew when it was lost. */
 import type { AgentSession } from "../agent/types.ts";
-import { AbortedError } from "../errors/index.ts";
+import { untilAborted } from "../core/until-aborted.ts";
 
 export interface SessionHolder {
   /** The session, connected if need be. The signal ends this wait, not the connecting that others wait for, too. */
@@ -50,7 +50,7 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
     current: () => session,
     async get(signal) {
       if (ended !== undefined) throw ended;
-      return await orAborted(pending?.session ?? begin(), signal);
+      return await untilAborted(pending?.session ?? begin(), "waiting for the sandbox's agent", signal);
     },
     close,
     async end(reason) {
@@ -58,15 +58,4 @@ export function createSessionHolder(connect: (signal: AbortSignal) => Promise<Ag
       await close(reason);
     },
   };
-}
-
-/** The promise's outcome, or `aborted` when the signal comes first. */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const what = "waiting for the sandbox's agent";
-  if (signal.aborted) throw new AbortedError(what, signal.reason);
-  return await new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(new AbortedError(what, signal.reason));
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

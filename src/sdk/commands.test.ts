@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { WebSocket } from "ws";
 
 import { execCommand, spawnCommand } from "./commands.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { answerJson, startWireServer, type WireServer } from "./testing/wire-server.ts";
 import { parseMessage } from "./wire.ts";
 

@@ -6,7 +6,7 @@ import type { ExecInit, ExecServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
 import { errnoOf } from "../errors/thrown.ts";
 import { answeredError } from "./daemon-lost.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { type Endpoint, sandboxPath } from "./endpoint.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";

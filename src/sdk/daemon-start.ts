@@ -11,7 +11,7 @@ import type { StatePaths } from "../config/paths.ts";
 import { ensureStateFolder } from "../config/state-folder.ts";
 import { AbortedError, DiskFullError, type HeyvmError } from "../errors/index.ts";
 import { DaemonUnavailableError } from "./client-errors.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
 import { problemFromAnswer, remoteError } from "./remote-error.ts";
 import { parseMessage } from "./wire.ts";

@@ -2,7 +2,7 @@
 import type { Sandbox as SandboxDocument } from "../api/schema.ts";
 import { AbortedError, messageOf } from "../errors/index.ts";
 import type { CallOptions } from "../core/deadline.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { sandboxPath } from "./endpoint.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import { NotFoundError } from "./remote-error.ts";

@@ -5,7 +5,7 @@ import type { ShellServerMessage } from "../api/schema.ts";
 import { AbortedError } from "../errors/index.ts";
 import type { TerminalSize } from "./commands.ts";
 import { answeredError } from "./daemon-lost.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { type Endpoint, sandboxPath } from "./endpoint.ts";
 import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";

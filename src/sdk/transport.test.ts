@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { HeyvmError } from "../errors/index.ts";
 import { DaemonLostError } from "./daemon-lost.ts";
-import { createDeferred } from "./deferred.ts";
+import { createDeferred } from "../core/deferred.ts";
 import { requestWithProgress, type Step } from "./progress.ts";
 import { NotFoundError } from "./remote-error.ts";
 import { answerJson, startWireServer } from "./testing/wire-server.ts";

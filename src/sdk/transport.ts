@@ -11,7 +11,7 @@ import { pipeline } from "node:stream/promises";
 import { encodeQueryText } from "../config/file-names.ts";
 import { HeyvmError } from "../errors/index.ts";
 import { errnoOf, messageOf } from "../errors/thrown.ts";
-import { CertificateUntrustedError, DaemonUnavailableError } from "./client-errors.ts";
+import { CertificateUntrustedError, ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError, daemonLost } from "./daemon-lost.ts";
 import { type CallOptions, type Deadline, startDeadline } from "../core/deadline.ts";
 import { describeEndpoint, type Endpoint } from "./endpoint.ts";
@@ -83,8 +83,11 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
     endpoint,
     async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
       // An upload takes as long as its bytes do; the daemon watches the guest's side, and its death ends the socket.
-      const allowedMs = options.body instanceof Readable ? Number.POSITIVE_INFINITY : defaultTimeoutMs;
-      using deadline = startDeadline(`${method} ${path}`, options, allowedMs);
+      const defaultMs = options.body instanceof Readable ? Number.POSITIVE_INFINITY : defaultTimeoutMs;
+      using deadline = startDeadline(`${method} ${path}`, options, {
+        defaultMs,
+        TimeoutError: ClientTimeoutError,
+      });
       const answer = await open(method, path, options, deadline);
       try {
         return parseMessage<T>(await text(answer));
@@ -94,7 +97,10 @@ export function createTransport(endpoint: Endpoint, log: RequestLog = () => unde
       }
     },
     async stream(method, path, options = {}) {
-      const deadline = startDeadline(`${method} ${path}`, options, defaultTimeoutMs);
+      const deadline = startDeadline(`${method} ${path}`, options, {
+        defaultMs: defaultTimeoutMs,
+        TimeoutError: ClientTimeoutError,
+      });
       try {
         const answer = await open(method, path, options, deadline);
         if (options.timeoutMs === undefined) deadline.lift();

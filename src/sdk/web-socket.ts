@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import type { WebSocket } from "ws";
 
 import { answeredError, type DaemonLostError, daemonLost } from "./daemon-lost.ts";
+import { ClientTimeoutError } from "./client-errors.ts";
 import { type CallOptions, startDeadline } from "../core/deadline.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { problemFromAnswer } from "./remote-error.ts";
@@ -30,7 +31,10 @@ export async function openWebSocket(
   options: CallOptions = {},
 ): Promise<WebSocket> {
   const { WebSocket } = await import("ws");
-  using deadline = startDeadline(`connecting to ${path}`, options, openTimeoutMs);
+  using deadline = startDeadline(`connecting to ${path}`, options, {
+    defaultMs: openTimeoutMs,
+    TimeoutError: ClientTimeoutError,
+  });
   const { signal } = deadline;
   if (signal.aborted) throw deadline.error();
   const base = endpoint.kind === "socket" ? "ws://localhost" : endpoint.url.origin.replace(/^http/, "ws");

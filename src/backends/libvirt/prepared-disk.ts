@@ -16,7 +16,7 @@ import { type PreparationOptions, prepareGuest } from "./preparation.ts";
 import { ownPreparation } from "./process-mark.ts";
 import { sandboxTypes } from "./provided-types.ts";
 import { findSharedDisk, publishSharedDisk } from "./shared-disk.ts";
-import { createTurns } from "./turns.ts";
+import { createKeyedLock } from "../../core/lock.ts";
 
 export interface PreparedDisks {
   /** The volume of a prepared disk that the type works on; made now if there is none. */
@@ -33,7 +33,7 @@ export function createPreparedDisks(
 ): PreparedDisks {
   const shared = createSharedWork<string, MachineStep>("the preparation");
   /** Of an image, one type at a time: what comes out may do for the next. */
-  const turns = createTurns();
+  const turns = createKeyedLock();
   const building = new Set<string>();
 
   async function prepare(image: Image, type: SandboxType, files: GuestFile[], context: MachineContext) {
@@ -99,13 +99,14 @@ export function createPreparedDisks(
         const step = { id: "prepare-turn", title: `Waiting for another preparation of ${image.reference}` };
         const waits = turns.isTaken(image.fingerprint);
         if (waits) onStep({ ...step, state: "started" });
-        return turns.run(image.fingerprint, what, signal, async () => {
+        const work = async (): Promise<string> => {
           if (waits) onStep({ ...step, state: "done" });
           return (
             (await find(image, files, type, signal)) ??
             (await prepare(image, type, files, { signal, onStep }))
           );
-        });
+        };
+        return await turns.run(image.fingerprint, what, work, signal);
       });
     },
   };
