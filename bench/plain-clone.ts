@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
 import { connectAgent } from "../src/agent/index.ts";
-import { loadState } from "../src/backends/libvirt/templates/template-files.ts";
+import { loadState } from "../src/backends/libvirt/template/template-files.ts";
 import type { Sandbox } from "../src/sdk/index.ts";
 import { findQemu } from "./qemu-process.ts";
 

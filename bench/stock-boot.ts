@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-import { makeSeedIso } from "../src/backends/libvirt/seed.ts";
+import { makeSeedIso } from "../src/backends/libvirt/preparation/seed.ts";
 import type { ImageInfo } from "../src/sdk/index.ts";
 import { measureQemu, type QemuMemory } from "./qemu-process.ts";
 

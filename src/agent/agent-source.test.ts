@@ -17,7 +17,7 @@ test("a program whose installation is gone still has the agent that it came with
     }
     const program = `
       import { rmSync } from "node:fs";
-      const { guestFiles } = await import(${JSON.stringify(join(folder, "src/backends/libvirt/guest-files.ts"))});
+      const { guestFiles } = await import(${JSON.stringify(join(folder, "src/backends/guest/guest-files.ts"))});
       rmSync(${JSON.stringify(folder)}, { recursive: true });
       const agent = guestFiles().find(({ path }) => path.endsWith("/heyvm_agent.py"));
       process.stdout.write(agent.content);

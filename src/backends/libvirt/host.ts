@@ -2,8 +2,8 @@
 import type { Duplex } from "node:stream";
 
 import type { ErrorCode } from "../../errors/index.ts";
-import type { Account } from "./file-access.ts";
-import type { Accelerator } from "./domain-xml.ts";
+import type { Account } from "./storage/file-access.ts";
+import type { Accelerator } from "./domain/domain-xml.ts";
 
 export interface HostCapabilities {
   /** What libvirt can run for each architecture. Being able to is not the same as KVM working. */

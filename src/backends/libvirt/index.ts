@@ -1,6 +1,6 @@
 import { openStateIdentity } from "../../config/state-identity.ts";
 import { createBackendOn, type LibvirtBackend, type LibvirtBackendOptions } from "./libvirt-backend.ts";
-import { createLibvirtHost } from "./libvirt-host.ts";
+import { createLibvirtHost } from "./connection/libvirt-host.ts";
 
 export type { LibvirtBackendOptions } from "./libvirt-backend.ts";
 

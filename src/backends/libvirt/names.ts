@@ -4,9 +4,6 @@ import { createHash, randomBytes } from "node:crypto";
 /** The storage pool beside libvirt's default one. */
 export const poolName = "heyvm";
 
-/** libvirt's name for the pipe to the agent; in the guest `/dev/virtio-ports/org.heyvm.agent.0`. */
-export const agentChannel = "org.heyvm.agent.0";
-
 const domainPrefix = "heyvm-";
 
 /** What belongs to one machine: its domain and its volumes. */

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 
-import type { PreparationMetadata, ProcessMark } from "./domain-metadata.ts";
+import type { PreparationMetadata, ProcessMark } from "./domain/domain-metadata.ts";
 
 /** Changes with each boot of this host; empty where the system does not tell. */
 export async function hostBootId(): Promise<string> {

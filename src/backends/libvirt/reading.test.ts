@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
-import { parseCapabilities } from "./capabilities.ts";
-import { lastLines } from "./console-log.ts";
+import { parseCapabilities } from "./connection/capabilities.ts";
+import { lastLines } from "./domain/console-log.ts";
 import {
   machineOfDomain,
   machineOfVolume,
@@ -10,7 +10,7 @@ import {
   sharedDiskName,
   uuidFor,
 } from "./names.ts";
-import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage-xml.ts";
+import { backingPath, fileXml, overlayXml, poolFolder, poolXml } from "./storage/storage-xml.ts";
 
 const capabilities = (secmodel: string) => `<capabilities>
   <host>${secmodel}</host>

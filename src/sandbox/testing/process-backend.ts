@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 
 import type { MemoryTeller, MountTeller, Pausable } from "../../backends/abilities.ts";
 import type { Backend, MachineSpec, MachineState, MachineStatus } from "../../backends/backend.ts";
-import { processMemory } from "../../backends/libvirt/host-memory.ts";
+import { processMemory } from "../../backends/libvirt/machine/host-memory.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));

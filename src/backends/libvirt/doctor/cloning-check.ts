@@ -1,8 +1,8 @@
 /** Whether new sandboxes are clones, and if not, why. */
 import type { DoctorCheck } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
-import { hostArchitecture } from "../kvm-check.ts";
-import { obstacleToCloning } from "../templates/obstacle.ts";
+import { hostArchitecture } from "../acceleration/kvm-check.ts";
+import { obstacleToCloning } from "../template/obstacle.ts";
 
 /** What was found out of cloning here. */
 export interface CloningRecord {

@@ -6,7 +6,7 @@ import { folderChecks } from "./folder-checks.ts";
 import { groupChecks, kvmCheck, programChecks, roomChecks } from "./host-checks.ts";
 import { type CloningRecord, cloningCheck } from "./cloning-check.ts";
 import { findProgram } from "../program.ts";
-import { hostArchitecture } from "../kvm-check.ts";
+import { hostArchitecture } from "../acceleration/kvm-check.ts";
 import { namespaceCheck } from "./namespace-check.ts";
 import { joinGroup, remedies } from "./remedies.ts";
 

@@ -3,10 +3,10 @@ import { constants, readFile, statfs } from "node:fs/promises";
 import { freemem } from "node:os";
 
 import type { DoctorCheck } from "../../backend.ts";
-import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../kvm-check.ts";
-import type { KvmVerdict } from "../kvm-verdict.ts";
+import { checkKvm, emulatorName, hostArchitecture, type KvmCheckOptions } from "../acceleration/kvm-check.ts";
+import type { KvmVerdict } from "../acceleration/kvm-verdict.ts";
 import { findProgram, programVersion } from "../program.ts";
-import { findIsoTool } from "../seed.ts";
+import { findIsoTool } from "../preparation/seed.ts";
 import {
   type DeviceNode,
   type DeviceRemedy,

@@ -6,14 +6,14 @@ import { expect } from "vitest";
 
 import type { Image } from "../../../images/image.ts";
 import type { MachineStep } from "../../backend.ts";
-import type { PreparationMetadata } from "../domain-metadata.ts";
-import type { makeTemplate } from "../templates/make-template.ts";
-import { type Template, templateFiles } from "../templates/template-files.ts";
-import type { MachineShape } from "../templates/template-key.ts";
-import type { TemplateStore } from "../templates/template-store.ts";
-import { createTemplateTrust } from "../templates/template-trust.ts";
-import { createTemplateUse } from "../templates/template-use.ts";
-import { createTemplates, type Templates, type TemplatesOptions, type Way } from "../templates/templates.ts";
+import type { PreparationMetadata } from "../domain/domain-metadata.ts";
+import type { makeTemplate } from "../template/make-template.ts";
+import { type Template, templateFiles } from "../template/template-files.ts";
+import type { MachineShape } from "../template/template-key.ts";
+import type { TemplateStore } from "../template/template-store.ts";
+import { createTemplateTrust } from "../template/template-trust.ts";
+import { createTemplateUse } from "../template/template-use.ts";
+import { createTemplates, type Templates, type TemplatesOptions, type Way } from "../template/templates.ts";
 import { createMemoryHost } from "./memory-host.ts";
 
 const GiB = 1024 ** 3;
