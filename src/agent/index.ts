@@ -15,4 +15,5 @@ export {
 } from "./errors.ts";
 export { guestText } from "./guest-text.ts";
 export type { OpenPipe } from "./pipe-keeper.ts";
+export { type EndedCommand, runToEnd } from "./run-to-end.ts";
 export type * from "./types.ts";

@@ -114,6 +114,8 @@ test("a failing setup hook leaves nothing behind and tells what it said", async 
   const failed = await api.call("POST", "/sandboxes", { setup_hooks: ["echo broken >&2; exit 7"] });
   expect(failed).toMatchObject({ status: 502, json: { code: "guest_failed" } });
   expect(failed.json.error).toMatch(/ended with code 7:\nbroken/);
+  const long = await api.call("POST", "/sandboxes", { setup_hooks: ["seq 100000; echo the end; exit 7"] });
+  expect(long.json.error).toMatch(/ended with code 7:\n99997\n99998\n99999\n100000\nthe end$/);
   expect((await api.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await leftovers(api)).toEqual([]);
 });

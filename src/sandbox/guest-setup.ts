@@ -1,5 +1,5 @@
 /** What a guest needs after its machine started and before anyone may use it. */
-import type { AgentSession } from "../agent/types.ts";
+import { type AgentSession, runToEnd } from "../agent/index.ts";
 import type { GuestMount, StartedMachine } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
@@ -10,7 +10,6 @@ import { outermostFirst } from "./nested-mounts.ts";
 import { publishPorts } from "./ports.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
-import { collectOutput } from "./output.ts";
 import { startLogPaths } from "./logs.ts";
 import { waitForAgent } from "./wait-for-agent.ts";
 import { waitForNetwork } from "./wait-for-network.ts";
@@ -139,28 +138,16 @@ async function runHook(
   hook: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const command = await agent.exec(
+  const { timedOut, code, ...ended } = await runToEnd(
+    agent,
     { argv: [shell, "-c", hook], cwd: spec.workingDirectory, env: spec.env, timeoutMs: hookTimeoutMs },
-    { signal },
+    { signal, keptBytes: hookOutputBytes },
   );
-  const kill = (): void => command.kill("SIGKILL");
-  signal.addEventListener("abort", kill, { once: true });
-  try {
-    command.stdin.end();
-    const [stdout, stderr, exit] = await Promise.all([
-      collectOutput(command.stdout, hookOutputBytes),
-      collectOutput(command.stderr, hookOutputBytes),
-      command.exit,
-    ]);
-    signal.throwIfAborted();
-    if (exit.code === 0) return;
-    const ending = exit.timedOut
-      ? `took longer than ${hookTimeoutMs / 60_000} minutes`
-      : exit.code === undefined
-        ? `was ended by ${exit.signal}`
-        : `ended with code ${exit.code}`;
-    throw new SetupHookError(hook, ending, `${stdout.bytes.toString()}${stderr.bytes.toString()}`);
-  } finally {
-    signal.removeEventListener("abort", kill);
-  }
+  if (code === 0) return;
+  const ending = timedOut
+    ? `took longer than ${hookTimeoutMs / 60_000} minutes`
+    : code === undefined
+      ? `was ended by ${ended.signal}`
+      : `ended with code ${code}`;
+  throw new SetupHookError(hook, ending, ended.output);
 }

@@ -1,5 +1,5 @@
 /** The agent answers before the guest's network is up: whoever asked for one may use it when the sandbox is ready. */
-import type { AgentSession } from "../agent/types.ts";
+import { type AgentSession, runToEnd } from "../agent/index.ts";
 
 const deadlineSeconds = 60;
 const slackMs = 60_000;
@@ -16,17 +16,6 @@ done`;
 /** Whether the guest got a default route in time. */
 export async function waitForNetwork(agent: AgentSession, signal: AbortSignal): Promise<boolean> {
   const timeoutMs = deadlineSeconds * 1000 + slackMs;
-  const command = await agent.exec({ argv: ["/bin/sh", "-c", script], timeoutMs }, { signal });
-  const kill = (): void => command.kill("SIGKILL");
-  signal.addEventListener("abort", kill, { once: true });
-  try {
-    command.stdin.end();
-    command.stdout.resume();
-    command.stderr.resume();
-    const { code } = await command.exit;
-    signal.throwIfAborted();
-    return code === 0;
-  } finally {
-    signal.removeEventListener("abort", kill);
-  }
+  const { code } = await runToEnd(agent, { argv: ["/bin/sh", "-c", script], timeoutMs }, { signal });
+  return code === 0;
 }

@@ -1,5 +1,5 @@
 /** The machines of the warm pool: made as for any sandbox, up to the point where somebody wants it. */
-import type { AgentSession } from "../agent/types.ts";
+import { type AgentSession, runToEnd } from "../agent/index.ts";
 import type { Backend, MachineStatus, SandboxType, StartedMachine } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
@@ -74,10 +74,7 @@ async function rehearse(
   await identifyAgain(agent, slug, { signal });
   await agent.statistics({ signal });
   for (const argv of firstCommands[type]) {
-    const command = await agent.exec({ argv, stdin: false, timeoutMs: rehearsalTimeoutMs }, { signal });
-    command.stdout.resume();
-    command.stderr.resume();
-    await command.exit;
+    await runToEnd(agent, { argv, timeoutMs: rehearsalTimeoutMs }, { signal });
   }
 }
 
