@@ -1,20 +1,13 @@
-import type { Command } from "commander";
 import { describe, expect, test } from "vitest";
 
 import { type Ask, completionCandidates } from "./completion-candidates.ts";
-import { addGlobalOptions, buildProgram } from "./program.ts";
+import { buildProgram, loadVerb } from "./program.ts";
 import { verbs } from "./verbs.ts";
 
 const noDaemon: Ask = async () => await Promise.resolve(undefined);
 
-async function load(command: Command): Promise<void> {
-  const verb = verbs.find(({ name }) => name === command.name());
-  (await verb?.load())?.define(command);
-  addGlobalOptions(command);
-}
-
 async function complete(...words: string[]): Promise<string[]> {
-  const candidates = await completionCandidates(await buildProgram("1"), words, load, noDaemon);
+  const candidates = await completionCandidates(await buildProgram("1"), words, loadVerb, noDaemon);
   return candidates.map(({ value }) => value);
 }
 

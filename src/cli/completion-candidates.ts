@@ -11,11 +11,14 @@ export interface Candidate {
 /** Asks the daemon, if one runs; completion must never start one, nor wait for it. */
 export type Ask = <T>(question: (heyvm: Heyvm) => Promise<T>) => Promise<T | undefined>;
 
+/** Gives a verb's command its options, arguments and action. */
+export type LoadVerb = (command: Command) => Promise<void>;
+
 /** `words` are those after `heyvm`, the last one unfinished. */
 export async function completionCandidates(
   program: Command,
   words: readonly string[],
-  load: (command: Command) => Promise<void>,
+  load: LoadVerb,
   ask: Ask,
 ): Promise<Candidate[]> {
   const current = words.at(-1) ?? "";
@@ -40,11 +43,7 @@ interface Position {
   passThrough: boolean;
 }
 
-async function walk(
-  program: Command,
-  words: readonly string[],
-  load: (command: Command) => Promise<void>,
-): Promise<Position> {
+async function walk(program: Command, words: readonly string[], load: LoadVerb): Promise<Position> {
   let command = program;
   let operands = 0;
   let pending: Option | undefined;

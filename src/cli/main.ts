@@ -29,7 +29,7 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
   const [
     { renderError, exitCodeOf },
     { createStyle, usesColors },
-    { fromCommander, fromCurrentFolder, isHelpShown },
+    { fromCurrentFolder },
     { CommandFailure },
   ] = await Promise.all([
     import("./output/errors.ts"),
@@ -37,11 +37,9 @@ async function reportError(thrown: unknown, argv: readonly string[]): Promise<nu
     import("./usage-error.ts"),
     import("./command-failure.ts"),
   ]);
-  if (isHelpShown(thrown)) return 0;
   const ours = thrown instanceof CommandFailure ? thrown.error : thrown;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
-  const verb = options.find((word) => !word.startsWith("-"));
-  const cause = fromCommander(ours, verb) ?? fromCurrentFolder(ours) ?? toHeyvmError(ours);
+  const cause = fromCurrentFolder(ours) ?? toHeyvmError(ours);
   const signal = interruptionOf(cause);
   const error = signal === undefined ? cause : interrupted(cause, signal);
   const own = thrown instanceof CommandFailure ? thrown.exitCode : exitCodeOf(error);

@@ -7,7 +7,7 @@ import { uriOption } from "./arguments/uri.ts";
 import { type Verb, verbAliases, verbs } from "./verbs.ts";
 
 /** Options that every verb has, too, so that they may stand before or after it. */
-export function addGlobalOptions(command: Command): Command {
+function addGlobalOptions(command: Command): Command {
   return command
     .addHelpOption(new Option("-h, --help", "show help").helpGroup("Global options:"))
     .optionsGroup("Global options:")
@@ -40,15 +40,17 @@ export async function buildProgram(version: string, options: { all?: boolean } =
   addGlobalOptions(program);
   for (const verb of verbs) addVerb(program, verb);
   program.addHelpText("after", programHelp);
-  const loadInto = async (subcommand: Command): Promise<void> => {
-    const verb = verbs.find(({ name }) => name === subcommand.name());
-    if (verb === undefined) return;
-    (await verb.load()).define(subcommand);
-    for (const command of [subcommand, ...subcommand.commands]) addGlobalOptions(command);
-  };
-  if (options.all === true) for (const subcommand of program.commands) await loadInto(subcommand);
-  else program.hook("preSubcommand", (_program, subcommand) => loadInto(subcommand));
+  if (options.all === true) for (const command of program.commands) await loadVerb(command);
+  else program.hook("preSubcommand", async (_program, command) => await loadVerb(command));
   return program;
+}
+
+/** Its module is loaded, and the command is complete. */
+export async function loadVerb(command: Command): Promise<void> {
+  const verb = verbs.find(({ name }) => name === command.name());
+  if (verb === undefined) return;
+  (await verb.load()).define(command, loadVerb);
+  for (const one of [command, ...command.commands]) addGlobalOptions(one);
 }
 
 function addVerb(program: Command, verb: Verb): void {

@@ -1,12 +1,14 @@
 /** Every verb, in the order of the help. A verb's module is loaded only when it is used. */
 import type { Command } from "commander";
 
+import type { LoadVerb } from "./completion-candidates.ts";
+
 export interface Verb {
   name: string;
   group: string;
   summary: string;
   hidden?: boolean;
-  load: () => Promise<{ define: (command: Command) => void }>;
+  load: () => Promise<{ define: (command: Command, load: LoadVerb) => void }>;
 }
 
 const sandboxes = "Sandboxes:";

@@ -2,12 +2,11 @@
 import { createDeferred } from "./deferred.ts";
 import { lifecycleDetails, lifecycleEventNames } from "./event-names.ts";
 import { nameAt } from "./calls/flags.ts";
-import type { DomainRef } from "./calls/domain.ts";
 import { LibvirtAbortError, LibvirtClientError } from "./errors.ts";
 import { onAbort } from "./on-abort.ts";
 import { eventId, eventProcedure } from "./procedures.ts";
 import { nothing, type Rpc } from "./rpc.ts";
-import { readDomain } from "./wire.ts";
+import { readDomain, type DomainRef } from "./xdr-types.ts";
 import type { XdrReader } from "./xdr.ts";
 
 export type LifecycleEventName = (typeof lifecycleEventNames)[number] | "unknown";

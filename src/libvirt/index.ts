@@ -24,3 +24,4 @@ export type * from "./calls/host.ts";
 export type * from "./calls/qemu.ts";
 export type * from "./calls/storage-pool.ts";
 export type * from "./calls/storage-volume.ts";
+export type { DomainRef, TypedValue, SnapshotRef, StoragePoolRef, VolumeRef } from "./xdr-types.ts";

@@ -6,7 +6,7 @@ import {
   type LibvirtClientError,
 } from "./errors.ts";
 import type { ProcedureName } from "./procedures.ts";
-import { readErrorFields } from "./wire.ts";
+import { readErrorFields } from "./xdr-types.ts";
 import { XdrReader } from "./xdr.ts";
 
 /** The error in the body of a packet with status `error`. */

@@ -11,7 +11,7 @@ import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox, NameReservation } from "./registry.ts";
 import type { CreateRequest } from "./spec.ts";
 import { reserveNames, type Wanted } from "./wanted.ts";
-import type { WarmMachine } from "./warm-machine.ts";
+import type { WarmMachine } from "./warm-pool.ts";
 
 /** A guest that runs answers in far less, also an emulated one on a busy host; without it a clone is made meanwhile. */
 const answerTimeoutMs = 3000;

@@ -1,22 +1,13 @@
 /** What every use case works with. */
 import type { ConnectAgent } from "../agent/types.ts";
-import type { MachineContext } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
-import type { Image } from "../images/image.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { ImageHolds } from "./image-holds.ts";
 import type { RecordStore } from "./record-store.ts";
 import type { SandboxRegistry } from "./registry.ts";
-import type { WarmMachine } from "./warm-machine.ts";
-import type { WarmPool } from "./warm-pool.ts";
-
-/** Where images come from. Downloads report their progress as steps. */
-export interface ImageSource {
-  /** The verified image that a reference (`debian:12`, a path, a URL) stands for; downloads it when needed. */
-  resolve(reference: string, context: MachineContext): Promise<Image>;
-}
+import type { WarmMachine, WarmPool } from "./warm-pool.ts";
 
 /** A log as pino has it. */
 export interface Log {

@@ -4,8 +4,13 @@
  */
 import type { MachineContext } from "../backends/backend.ts";
 import type { Image } from "../images/image.ts";
-import type { ImageSource } from "./context.ts";
 import { createLock } from "../core/lock.ts";
+
+/** Where images come from. Downloads report their progress as steps. */
+export interface ImageSource {
+  /** The verified image that a reference (`debian:12`, a path, a URL) stands for; downloads it when needed. */
+  resolve(reference: string, context: MachineContext): Promise<Image>;
+}
 
 /** Disposed as soon as something stands on the image. */
 export interface HeldImage extends Disposable {

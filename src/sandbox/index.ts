@@ -1,6 +1,7 @@
 /** The sandbox model, as the API uses it. */
 export { type BackendRegistry, type OpenBackends } from "./backend-registry.ts";
-export { type ImageSource, type Log, type SandboxContext } from "./context.ts";
+export type { Log, SandboxContext } from "./context.ts";
+export type { ImageSource } from "./image-holds.ts";
 export { createSandbox } from "./create.ts";
 export { type CommandRequest, execInSandbox, openShell } from "./exec.ts";
 export { filesOf } from "./files.ts";

@@ -6,17 +6,17 @@ import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../errors/index.ts";
 import { createBackendRegistry, type OpenBackends } from "./backend-registry.ts";
 import { disconnect } from "./changes.ts";
-import type { ImageSource, Log, SandboxContext } from "./context.ts";
+import type { Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { followReboot } from "./guest-reboot.ts";
-import { createImageHolds } from "./image-holds.ts";
+import { createImageHolds, type ImageSource } from "./image-holds.ts";
 import { isHeld, MachineEndedError } from "./machine.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry } from "./registry.ts";
 import { removeSandbox } from "./remove.ts";
-import { lookAtWarmMachine, makeWarmMachine, removeWarmMachine, type WarmMachine } from "./warm-machine.ts";
-import { createWarmPool } from "./warm-pool.ts";
+import { lookAtWarmMachine, makeWarmMachine, removeWarmMachine } from "./warm-machine.ts";
+import { createWarmPool, type WarmMachine } from "./warm-pool.ts";
 
 export interface SandboxesOptions {
   state: StatePaths;

@@ -1,6 +1,6 @@
 /** The machines of the warm pool: made as for any sandbox, up to the point where somebody wants it. */
 import { type AgentSession, runToEnd } from "../agent/index.ts";
-import type { Backend, MachineStatus, SandboxType, StartedMachine } from "../backends/backend.ts";
+import type { Backend, MachineStatus, SandboxType } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, makeHostKeys } from "./guest-identity.ts";
@@ -8,16 +8,8 @@ import { enter, provisioningRecord, undo, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
 import { makeReadyMachine } from "./ready-machine.ts";
 import type { SandboxSpec } from "./record.ts";
-import type { LiveSandbox } from "./registry.ts";
 import { chooseId, nameFor, resolveRequest } from "./wanted.ts";
-
-export interface WarmMachine {
-  id: string;
-  sandbox: LiveSandbox;
-  backend: Backend;
-  agent: AgentSession;
-  started: StartedMachine;
-}
+import type { WarmMachine } from "./warm-pool.ts";
 
 /** What a sandbox of the type is likely to run first. */
 const firstCommands: Record<SandboxType, readonly (readonly [string, ...string[]])[]> = {

@@ -2,6 +2,18 @@
  * The warm pool: machines that run, identified, before anybody asked for them. This file decides when one is made and
  * who gets it; how one is made, and removed, it is told.
  */
+import type { AgentSession } from "../agent/types.ts";
+import type { Backend, StartedMachine } from "../backends/backend.ts";
+import type { LiveSandbox } from "./registry.ts";
+
+/** What the daemon's pool is filled with (`warm-machine.ts`). */
+export interface WarmMachine {
+  id: string;
+  sandbox: LiveSandbox;
+  backend: Backend;
+  agent: AgentSession;
+  started: StartedMachine;
+}
 
 export interface WarmPool<M extends { id: string }> {
   /** How many wait. */

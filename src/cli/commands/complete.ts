@@ -1,30 +1,21 @@
 import type { Command } from "commander";
 
-import { type Ask, completionCandidates } from "../completion-candidates.ts";
+import { type Ask, completionCandidates, type LoadVerb } from "../completion-candidates.ts";
 import { printable } from "../output/text.ts";
-import { addGlobalOptions } from "../program.ts";
-import { verbs } from "../verbs.ts";
 
 /** A person waits at the prompt. */
 const askTimeoutMs = 2000;
 
 /** `heyvm __complete -- <words after heyvm…>`: a candidate a line, a tab before its description. Never fails. */
-export function define(command: Command): void {
+export function define(command: Command, load: LoadVerb): void {
   command.argument("[words...]").action(async (words: string[]) => {
     const program = command.parent;
     if (program === null) return;
-    const candidates = await completionCandidates(program, words, loadVerb, ask).catch(() => []);
+    const candidates = await completionCandidates(program, words, load, ask).catch(() => []);
     for (const { value, description } of candidates) {
       process.stdout.write(`${printable(value)}\t${printable(description)}\n`);
     }
   });
-}
-
-async function loadVerb(command: Command): Promise<void> {
-  const verb = verbs.find(({ name }) => name === command.name());
-  if (verb === undefined) return;
-  (await verb.load()).define(command);
-  for (const one of [command, ...command.commands]) addGlobalOptions(one);
 }
 
 const ask: Ask = async (question) => {

@@ -1,5 +1,5 @@
 /** Progress on a terminal: what is going on now, redrawn in place below what is done. */
-import type { ProgressLines, ProgressTarget } from "./progress.ts";
+import type { ProgressLines, ProgressTarget } from "./progress-lines.ts";
 import { describeMeasure, type StepTrack } from "./step-track.ts";
 import { printable, truncate } from "./text.ts";
 import { formatSeconds } from "./time.ts";

@@ -1,5 +1,5 @@
 /** Progress without a terminal: a line when a step turns out to last, and a line at its end. */
-import type { ProgressLines, ProgressTarget } from "./progress.ts";
+import type { ProgressLines, ProgressTarget } from "./progress-lines.ts";
 import { describeMeasure, type StepTrack } from "./step-track.ts";
 import { printable } from "./text.ts";
 

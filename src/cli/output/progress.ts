@@ -2,8 +2,8 @@
 import type { Step } from "../../sdk/index.ts";
 import { createLiveLines } from "./live-lines.ts";
 import { createPlainLines } from "./plain-lines.ts";
+import type { ProgressTarget } from "./progress-lines.ts";
 import { type StepTrack, trackStep } from "./step-track.ts";
-import type { Style } from "./style.ts";
 import { printable } from "./text.ts";
 import { formatSpan } from "./time.ts";
 
@@ -17,22 +17,6 @@ export interface Progress {
   note(line: string): void;
   /** Since the work began. */
   elapsedMs(): number;
-}
-
-export interface ProgressTarget {
-  write(text: string): void;
-  /** Redraws lines in place; false prints each line once. */
-  live: boolean;
-  columns(): number;
-  style: Style;
-}
-
-/** A way to show what is going on. */
-export interface ProgressLines {
-  permanent(line: string): void;
-  /** Shows the innermost step of each group as it is now. */
-  tick(tracks: readonly StepTrack[]): void;
-  clear(): void;
 }
 
 const redrawMs = 100;

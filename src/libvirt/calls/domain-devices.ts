@@ -5,9 +5,9 @@ import type { CallOptions } from "../call-options.ts";
 import { nothing, type Rpc } from "../rpc.ts";
 import type { ProcedureName } from "../procedures.ts";
 import type { StreamOpener } from "../stream-opener.ts";
-import { writeDomain } from "../wire.ts";
+import { writeDomain, type DomainRef } from "../xdr-types.ts";
 import { impactBits } from "./domain-metadata.ts";
-import type { DomainRef, ImpactOptions } from "./domain.ts";
+import type { ImpactOptions } from "./domain.ts";
 import { flags } from "./flags.ts";
 
 export interface OpenStreamOptions extends CallOptions {

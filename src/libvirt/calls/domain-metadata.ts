@@ -1,8 +1,8 @@
 /** What a domain can be labelled with. */
 import { nothing, type Rpc } from "../rpc.ts";
-import { writeDomain } from "../wire.ts";
+import { writeDomain, type DomainRef } from "../xdr-types.ts";
 import { flags } from "./flags.ts";
-import type { DomainRef, ImpactOptions } from "./domain.ts";
+import type { ImpactOptions } from "./domain.ts";
 
 /** An XML element of one's own inside the domain's `<metadata>`. */
 export interface MetadataElement {

@@ -1,10 +1,17 @@
 /** Saved states of domains, and the jobs that make them. */
 import type { CallOptions } from "../call-options.ts";
 import { nothing, type Rpc } from "../rpc.ts";
-import { maxListItems, readSnapshot, readTypedParameters, writeDomain, writeSnapshot } from "../wire.ts";
+import {
+  maxListItems,
+  readSnapshot,
+  readTypedParameters,
+  writeDomain,
+  writeSnapshot,
+  type DomainRef,
+  type TypedValue,
+  type SnapshotRef,
+} from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
-import type { TypedValue } from "./domain-statistics.ts";
-import type { DomainRef } from "./domain.ts";
 import { flags, nameAt } from "./flags.ts";
 
 export interface SaveOptions extends CallOptions {
@@ -17,11 +24,6 @@ export interface SaveOptions extends CallOptions {
 export interface JobStatistics {
   type: "none" | "bounded" | "unbounded" | "completed" | "failed" | "cancelled" | "unknown";
   values: Record<string, TypedValue>;
-}
-
-export interface SnapshotRef {
-  name: string;
-  domain: DomainRef;
 }
 
 export interface SnapshotCreateOptions extends CallOptions {

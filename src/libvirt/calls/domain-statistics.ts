@@ -1,12 +1,16 @@
 /** What a domain uses, and where it is reached. */
 import type { CallOptions } from "../call-options.ts";
 import type { Rpc } from "../rpc.ts";
-import { domainBytes, maxListItems, readDomain, readTypedParameters, writeDomain } from "../wire.ts";
+import {
+  domainBytes,
+  maxListItems,
+  readDomain,
+  readTypedParameters,
+  writeDomain,
+  type DomainRef,
+  type TypedValue,
+} from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
-import type { DomainRef } from "./domain.ts";
-
-/** A value that libvirt names itself. Whole numbers beyond what a number holds exactly are bigints. */
-export type TypedValue = number | bigint | boolean | string;
 
 export type StatisticsGroup =
   | "state"

@@ -1,19 +1,17 @@
 /** Calls about domains: find, define, start, end, describe. */
 import type { CallOptions } from "../call-options.ts";
 import { nothing, type Rpc, type WriteArguments } from "../rpc.ts";
-import { domainBytes, maxListItems, readDomain, uuidBytes, writeDomain } from "../wire.ts";
+import {
+  domainBytes,
+  maxListItems,
+  readDomain,
+  uuidBytes,
+  writeDomain,
+  type DomainRef,
+} from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
 import { domainStateNames, domainStateReasons } from "./domain-state-names.ts";
 import { either, flags, nameAt } from "./flags.ts";
-
-/** How libvirt names a domain on the wire. */
-export interface DomainRef {
-  name: string;
-  /** Lower case, with dashes. */
-  uuid: string;
-  /** -1 when it does not run. */
-  id: number;
-}
 
 export type DomainStateName = (typeof domainStateNames)[number] | "unknown";
 

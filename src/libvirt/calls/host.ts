@@ -1,7 +1,7 @@
 /** Calls about the connection and the host behind it. */
 import type { CallOptions } from "../call-options.ts";
 import { nothing, type Rpc } from "../rpc.ts";
-import { readCount } from "../wire.ts";
+import { readCount } from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
 
 /** `major.minor.release`, and the same as libvirt's single number. */

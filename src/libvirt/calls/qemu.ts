@@ -2,8 +2,7 @@
 import type { CallOptions } from "../call-options.ts";
 import { LibvirtProtocolError, QemuCommandError } from "../errors.ts";
 import type { Rpc } from "../rpc.ts";
-import { writeDomain } from "../wire.ts";
-import type { DomainRef } from "./domain.ts";
+import { writeDomain, type DomainRef } from "../xdr-types.ts";
 
 export interface QemuCalls {
   /**

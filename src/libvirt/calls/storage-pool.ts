@@ -2,14 +2,16 @@
 import type { CallOptions } from "../call-options.ts";
 import type { ProcedureName } from "../procedures.ts";
 import { nothing, type Rpc, type WriteArguments } from "../rpc.ts";
-import { maxListItems, readCount, readPool, uuidBytes, writePool } from "../wire.ts";
+import {
+  maxListItems,
+  readCount,
+  readPool,
+  uuidBytes,
+  writePool,
+  type StoragePoolRef,
+} from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
 import { either, flags, nameAt } from "./flags.ts";
-
-export interface StoragePoolRef {
-  name: string;
-  uuid: string;
-}
 
 export interface StoragePoolInfo {
   state: "inactive" | "building" | "running" | "degraded" | "inaccessible" | "unknown";

@@ -4,17 +4,17 @@ import type { Duplex, Readable, Writable } from "node:stream";
 import type { CallOptions } from "../call-options.ts";
 import { nothing, type Rpc } from "../rpc.ts";
 import type { StreamOpener } from "../stream-opener.ts";
-import { maxListItems, readCount, readVolume, writePool, writeVolume } from "../wire.ts";
+import {
+  maxListItems,
+  readCount,
+  readVolume,
+  writePool,
+  writeVolume,
+  type StoragePoolRef,
+  type VolumeRef,
+} from "../xdr-types.ts";
 import type { XdrReader } from "../xdr.ts";
 import { flags, nameAt } from "./flags.ts";
-import type { StoragePoolRef } from "./storage-pool.ts";
-
-export interface VolumeRef {
-  pool: string;
-  name: string;
-  /** Unique on the host; for a file, its path. */
-  key: string;
-}
 
 export interface VolumeInfo {
   type: "file" | "block" | "directory" | "network" | "network-directory" | "ploop" | "unknown";

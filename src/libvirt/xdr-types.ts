@@ -1,11 +1,35 @@
 /** How the things that several calls share look on the wire. */
-import type { DomainRef } from "./calls/domain.ts";
-import type { TypedValue } from "./calls/domain-statistics.ts";
-import type { SnapshotRef } from "./calls/domain-saves.ts";
-import type { StoragePoolRef } from "./calls/storage-pool.ts";
-import type { VolumeRef } from "./calls/storage-volume.ts";
 import { LibvirtProtocolError, type LibvirtErrorFields } from "./errors.ts";
 import type { XdrReader, XdrWriter } from "./xdr.ts";
+
+/** How libvirt names a domain on the wire. */
+export interface DomainRef {
+  name: string;
+  /** Lower case, with dashes. */
+  uuid: string;
+  /** -1 when it does not run. */
+  id: number;
+}
+
+/** A value that libvirt names itself. Whole numbers beyond what a number holds exactly are bigints. */
+export type TypedValue = number | bigint | boolean | string;
+
+export interface SnapshotRef {
+  name: string;
+  domain: DomainRef;
+}
+
+export interface StoragePoolRef {
+  name: string;
+  uuid: string;
+}
+
+export interface VolumeRef {
+  pool: string;
+  name: string;
+  /** Unique on the host; for a file, its path. */
+  key: string;
+}
 
 /** Libvirt's own limit for lists of domains, volumes and so on. */
 export const maxListItems = 16_384;
