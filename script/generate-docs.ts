@@ -97,7 +97,7 @@ async function openApiPage(): Promise<string> {
     const sandboxes = await openSandboxes({
       state,
       settings: settings.values,
-      openBackends: () => [],
+      backends: [],
       images,
       connectAgent: absent,
       log,

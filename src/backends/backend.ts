@@ -136,13 +136,18 @@ export interface BackendAvailability {
   code?: ErrorCode | undefined;
 }
 
-export interface Backend {
+/** What is known of a backend before it is opened. */
+export interface BackendDescription {
   readonly name: BackendName;
   /** One line for `heyvm backends`. */
   readonly description: string;
   /** Whether machines are made from cloud images (and a create must resolve one). */
   readonly usesImages: boolean;
+  /** Whether its machines may be somewhere else than here: at a connection URI. */
+  readonly takesUri: boolean;
+}
 
+export interface Backend extends BackendDescription {
   /** Cheap, and remembered: can a machine be made here at all? */
   availability(signal: AbortSignal): Promise<BackendAvailability>;
   /** Everything the backend's documentation asks of the host; slow checks are allowed. */

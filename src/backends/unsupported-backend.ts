@@ -1,14 +1,17 @@
 /** A backend that this version only knows by name: it says so, and never has a machine. */
 import { HeyvmError } from "../errors/index.ts";
-import type { Backend, BackendName } from "./backend.ts";
+import type { Backend, BackendDescription } from "./backend.ts";
+import type { BackendKind } from "./backend-kind.ts";
 
 const reason = "not yet supported in this version of heyvm";
 
-export function createUnsupportedBackend(
-  name: BackendName,
-  description: string,
-  usesImages: boolean,
-): Backend {
+export function unsupportedKind(description: BackendDescription): BackendKind {
+  return { ...description, open: async () => await Promise.resolve(unsupportedBackend(description)) };
+}
+
+/** It has no machine, whatever is asked. */
+export function unsupportedBackend(description: BackendDescription): Backend {
+  const { name } = description;
   const refuse = () => {
     return Promise.reject(
       new HeyvmError("unsupported", `backend ${name} is ${reason}`, {
@@ -18,9 +21,7 @@ export function createUnsupportedBackend(
     );
   };
   return {
-    name,
-    description,
-    usesImages,
+    ...description,
     availability: async () => ({ available: false, reason, hint: "heyvm create --backend-type libvirt" }),
     diagnose: async () => [],
     create: refuse,

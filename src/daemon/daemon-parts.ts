@@ -2,29 +2,33 @@
 import { connectAgent } from "../agent/index.ts";
 import type { DaemonParts } from "./daemon.ts";
 import type { ImageService } from "../api/image-service.ts";
-import { createBackends } from "../backends/index.ts";
+import type { BackendSettings } from "../backends/backend-kind.ts";
+import { backendKinds } from "../backends/index.ts";
 import type { MachineContext } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
 import { createImageStore, type ImageWork, progressAsSteps } from "../images/index.ts";
 
 export const daemonParts: DaemonParts = {
-  openBackends:
-    (settings, state) =>
-    ({ libvirtUri }) =>
-      createBackends({
-        libvirtUri,
-        stateFolder: state.root,
-        imageFolders: settings.image_folders,
-        bootTimeoutMs: settings.boot_timeout_seconds * 1000,
-        templateBudgetBytes: settings["templates.budget"],
-        shellsPerTemplate: settings["templates.shells"],
-        translationCacheBytes: settings["libvirt.translation_cache"] ?? undefined,
-        usualShape: { cpus: settings.cpus, memoryBytes: settings.memory },
-      }),
+  backends: (settings, state) => {
+    const needed = backendSettings(settings, state);
+    return backendKinds.map((kind) => ({ ...kind, open: async (uri) => await kind.open(needed, uri) }));
+  },
   createImages,
   connectAgent,
 };
+
+function backendSettings(settings: Settings, state: StatePaths): BackendSettings {
+  return {
+    stateFolder: state.root,
+    imageFolders: settings.image_folders,
+    bootTimeoutMs: settings.boot_timeout_seconds * 1000,
+    templateBudgetBytes: settings["templates.budget"],
+    shellsPerTemplate: settings["templates.shells"],
+    translationCacheBytes: settings["libvirt.translation_cache"] ?? undefined,
+    usualShape: { cpus: settings.cpus, memoryBytes: settings.memory },
+  };
+}
 
 function createImages(settings: Settings, state: StatePaths): ImageService {
   const store = createImageStore({

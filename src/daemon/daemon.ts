@@ -6,7 +6,7 @@ import { defaultSocketPath, openSocketFolder } from "../config/daemon-socket.ts"
 import { type StatePaths, statePaths } from "../config/paths.ts";
 import { type LoadedSettings, loadSettings, type SettingKey } from "../config/settings.ts";
 import { packageVersion } from "../config/version.ts";
-import { type Log, type OpenBackends, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
+import { type Log, type OpenableBackend, openSandboxes, type OpenSandboxes } from "../sandbox/index.ts";
 import { messageOf } from "../errors/index.ts";
 import { writeFileAtomic } from "../core/atomic-file.ts";
 import { createDeferred } from "../core/deferred.ts";
@@ -49,7 +49,7 @@ export interface ServeOptions {
 
 /** What a daemon is made of; tests bring their own. */
 export interface DaemonParts {
-  openBackends: (settings: LoadedSettings["values"], state: StatePaths, log: Log) => OpenBackends;
+  backends: (settings: LoadedSettings["values"], state: StatePaths) => readonly OpenableBackend[];
   createImages: (settings: LoadedSettings["values"], state: StatePaths) => ImageService;
   connectAgent: ConnectAgent;
 }
@@ -119,7 +119,7 @@ async function runOnce(
   const sandboxes = await openSandboxes({
     state,
     settings: settings.values,
-    openBackends: parts.openBackends(settings.values, state, log),
+    backends: parts.backends(settings.values, state),
     images,
     connectAgent: parts.connectAgent,
     log,

@@ -1,22 +1,21 @@
-/** The backends that may be used here, opened when first asked for; one libvirt backend per connection URI. */
+/** The backends that may be used here, opened when first asked for; of one that takes a connection URI, one per URI. */
 import { isPausable, type Pausable } from "../backends/abilities.ts";
-import type { Backend, BackendAvailability, BackendName, MachineStatus } from "../backends/backend.ts";
+import type { Backend, BackendAvailability, BackendDescription, MachineStatus } from "../backends/backend.ts";
 import { nearest } from "../config/nearest.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 
-/** The one backend that can be somewhere else than here. */
-const backendWithUri: BackendName = "libvirt";
-
-/** Makes the backends of one libvirt URI; called once per URI. */
-export type OpenBackends = (options: {
-  libvirtUri: string;
-}) => readonly Backend[] | Promise<readonly Backend[]>;
+/** A backend that can be opened; called once, or once per URI. */
+export interface OpenableBackend extends BackendDescription {
+  open(uri: string): Backend | Promise<Backend>;
+}
 
 export interface BackendRegistry {
+  /** Permitted by the settings. */
+  readonly kinds: readonly BackendDescription[];
   /** Permitted by the settings, with the default URI. */
   all(): Promise<readonly Backend[]>;
   /** Every backend that was opened, of all URIs. */
-  opened(): readonly { backend: Backend; uri: string }[];
+  opened(): readonly { backend: Backend; uri: string | undefined }[];
   /** Throws `invalid_argument` for one that does not exist or is not permitted. */
   get(name: string, uri?: string): Promise<Backend>;
   /** As `get`, but throws `backend_unavailable` when it cannot make machines here. */
@@ -27,7 +26,7 @@ export interface BackendRegistry {
 }
 
 export interface BackendRegistryOptions {
-  open: OpenBackends;
+  kinds: readonly OpenableBackend[];
   defaultUri: string;
   /** `null`: all. */
   permitted: readonly string[] | null;
@@ -57,40 +56,41 @@ export class BackendUnavailableError extends HeyvmError {
 }
 
 export function createBackendRegistry(options: BackendRegistryOptions): BackendRegistry {
-  const byUri = new Map<string, Promise<readonly Backend[]>>();
-  const opened: { backend: Backend; uri: string }[] = [];
+  const { permitted, defaultUri } = options;
+  const kinds = options.kinds.filter(({ name }) => permitted === null || permitted.includes(name));
+  const pending = new Map<string, Promise<Backend>>();
+  const opened: { backend: Backend; uri: string | undefined }[] = [];
   const unwatch: (() => void)[] = [];
 
-  const openUri = async (uri: string): Promise<readonly Backend[]> => {
-    const backends = (await options.open({ libvirtUri: uri })).filter(
-      ({ name }) => options.permitted === null || options.permitted.includes(name),
-    );
-    for (const backend of backends) {
-      opened.push({ backend, uri });
-      unwatch.push(backend.watch((status) => options.onChange(backend, status)));
-    }
-    return backends;
+  const openOnce = async (kind: OpenableBackend, uri: string | undefined): Promise<Backend> => {
+    const backend = await kind.open(uri ?? defaultUri);
+    opened.push({ backend, uri });
+    unwatch.push(backend.watch((status) => options.onChange(backend, status)));
+    return backend;
   };
-  const ofUri = async (uri: string): Promise<readonly Backend[]> => {
-    const pending = byUri.get(uri) ?? openUri(uri);
-    byUri.set(uri, pending);
-    pending.catch(() => byUri.delete(uri));
-    return await pending;
+  const open = async (kind: OpenableBackend, asked: string | undefined): Promise<Backend> => {
+    const uri = kind.takesUri ? (asked ?? defaultUri) : undefined;
+    const key = JSON.stringify([kind.name, uri]);
+    const opening = pending.get(key) ?? openOnce(kind, uri);
+    pending.set(key, opening);
+    opening.catch(() => pending.delete(key));
+    return await opening;
   };
 
   const registry: BackendRegistry = {
-    all: async () => await ofUri(options.defaultUri),
+    kinds,
+    all: async () => await Promise.all(kinds.map(async (kind) => await open(kind, undefined))),
     opened: () => opened,
     async get(name, uri) {
-      const backends = await ofUri(uri ?? options.defaultUri);
-      const backend = backends.find((candidate) => candidate.name === name);
-      if (backend === undefined) throw unknownBackend(name, backends);
-      if (uri !== undefined && backend.name !== backendWithUri) {
+      const kind = kinds.find((candidate) => candidate.name === name);
+      if (kind === undefined) throw unknownBackend(name, kinds);
+      if (uri !== undefined && !kind.takesUri) {
+        const able = kinds.find(({ takesUri }) => takesUri);
         throw new InvalidArgumentError("uri", `backend ${name} has no connection URI`, {
-          hint: "leave --uri out, or use --backend-type libvirt",
+          hint: `leave --uri out${able === undefined ? "" : `, or use --backend-type ${able.name}`}`,
         });
       }
-      return backend;
+      return await open(kind, uri);
     },
     async getAvailable(name, uri, signal) {
       const backend = await registry.get(name, uri);
@@ -104,7 +104,8 @@ export function createBackendRegistry(options: BackendRegistryOptions): BackendR
       const usable = await usableBackends(await registry.all(), signal);
       throw new BackendUnavailableError(name, uri, availability, usable);
     },
-    uriFor: (name, asked) => (name === backendWithUri ? (asked ?? options.defaultUri) : undefined),
+    uriFor: (name, asked) =>
+      kinds.some((kind) => kind.name === name && kind.takesUri) ? (asked ?? defaultUri) : undefined,
     async close() {
       for (const stop of unwatch) stop();
       await Promise.allSettled(opened.map(async ({ backend }) => await backend.close()));
@@ -123,7 +124,7 @@ export function asPausable(backend: Backend, others: readonly Backend[]): Backen
   });
 }
 
-function unknownBackend(name: string, backends: readonly Backend[]): InvalidArgumentError {
+function unknownBackend(name: string, backends: readonly BackendDescription[]): InvalidArgumentError {
   const names = backends.map((backend) => backend.name);
   const suggestion = nearest(name, names) ?? names[0];
   return new InvalidArgumentError(

@@ -1,5 +1,5 @@
 /** The sandbox model, as the API uses it. */
-export { type BackendRegistry, type OpenBackends } from "./backend-registry.ts";
+export { type BackendRegistry, type OpenableBackend } from "./backend-registry.ts";
 export type { Log, SandboxContext } from "./context.ts";
 export type { ImageSource } from "./image-holds.ts";
 export { createSandbox } from "./create.ts";

@@ -26,7 +26,7 @@ test("one that is removed while its record is being written is gone, and its cre
   const open = await openSandboxes({
     state,
     settings,
-    openBackends: async () => await Promise.resolve([backend]),
+    backends: [{ ...backend, open: () => backend }],
     images: { resolve: never },
     connectAgent: never,
     log: noLog,

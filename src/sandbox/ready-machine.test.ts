@@ -54,7 +54,7 @@ beforeEach(async () => {
   open = await openSandboxes({
     state,
     settings,
-    openBackends: async () => await Promise.resolve([backend]),
+    backends: [{ ...backend, open: () => backend }],
     images: { resolve: async () => await Promise.reject(new Error("it has no images")) },
     connectAgent: connectToProcess,
     log: noLog,

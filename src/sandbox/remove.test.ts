@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import type { MountTeller } from "../backends/abilities.ts";
 import type { Backend } from "../backends/backend.ts";
-import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
+import { unsupportedBackend } from "../backends/unsupported-backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import { sandboxPaths, statePaths } from "../config/paths.ts";
 import type { SandboxContext } from "./context.ts";
@@ -35,7 +35,7 @@ async function damagedBesideTwo({ firstFails = false } = {}) {
 
   const destroyed: string[] = [];
   const libvirt = (name: string, available: boolean, fails: boolean): Backend & MountTeller => ({
-    ...createUnsupportedBackend("libvirt", name, true),
+    ...unsupportedBackend({ name: "libvirt", description: name, usesImages: true, takesUri: true }),
     availability: async () => await Promise.resolve({ available, reason: `${name} is away` }),
     async destroy() {
       await Promise.resolve();
@@ -51,7 +51,7 @@ async function damagedBesideTwo({ firstFails = false } = {}) {
     records,
     registry,
     deadlines,
-    backends: { opened: () => backends.map((backend) => ({ backend, uri: "" })) },
+    backends: { opened: () => backends.map((backend) => ({ backend, uri: undefined })) },
     log: { info: () => {} },
   };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a removal touches nothing else

@@ -4,7 +4,7 @@ import type { Backend, MachineStatus } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../errors/index.ts";
-import { createBackendRegistry, type OpenBackends } from "./backend-registry.ts";
+import { createBackendRegistry, type OpenableBackend } from "./backend-registry.ts";
 import { disconnect } from "./changes.ts";
 import type { Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
@@ -21,7 +21,7 @@ import { createWarmPool, type WarmMachine } from "./warm-pool.ts";
 export interface SandboxesOptions {
   state: StatePaths;
   settings: Settings;
-  openBackends: OpenBackends;
+  backends: readonly OpenableBackend[];
   images: ImageSource;
   connectAgent: ConnectAgent;
   log: Log;
@@ -64,7 +64,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
       },
     }),
     backends: createBackendRegistry({
-      open: options.openBackends,
+      kinds: options.backends,
       defaultUri: settings["libvirt.uri"],
       permitted: settings.backends,
       onChange: (backend, status) => void machineChanged(context, backend, status),

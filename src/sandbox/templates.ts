@@ -131,7 +131,7 @@ async function everyTemplate({ backends }: SandboxContext, signal: AbortSignal):
       if (!isTemplateKeeper(backend) || !(await backend.availability(signal)).available) return [];
       const templates = await backend.listTemplates(signal);
       return templates.map((template) => ({
-        view: { ...template, backend: backend.name, uri: backends.uriFor(backend.name, uri) },
+        view: { ...template, backend: backend.name, uri },
         keeper: backend,
       }));
     }),

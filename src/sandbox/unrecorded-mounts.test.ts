@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import type { MountTeller } from "../backends/abilities.ts";
 import type { Backend } from "../backends/backend.ts";
-import { createUnsupportedBackend } from "../backends/unsupported-backend.ts";
+import { unsupportedBackend } from "../backends/unsupported-backend.ts";
 import { sandboxPaths, statePaths } from "../config/paths.ts";
 import { createRecordStore } from "./record-store.ts";
 import { createSandboxRegistry, type SandboxRegistry } from "./registry.ts";
@@ -36,12 +36,17 @@ async function ask(
   mountedMachines: MountTeller["mountedMachines"],
   signal = new AbortController().signal,
 ) {
-  const nothing = createUnsupportedBackend("bubblewrap", "has no machines", false);
+  const nothing = unsupportedBackend({
+    name: "bubblewrap",
+    description: "has no machines",
+    usesImages: false,
+    takesUri: false,
+  });
   const teller: Backend & MountTeller = {
-    ...createUnsupportedBackend("libvirt", "tells mounts", true),
+    ...unsupportedBackend({ name: "libvirt", description: "tells mounts", usesImages: true, takesUri: true }),
     mountedMachines,
   };
-  const backends = { opened: () => [nothing, teller].map((backend) => ({ backend, uri: "" })) };
+  const backends = { opened: () => [nothing, teller].map((backend) => ({ backend, uri: undefined })) };
   return await unrecordedMounts({ registry, backends, shutdown: new AbortController().signal }, signal);
 }
 

@@ -28,10 +28,9 @@ import { readBody, readQuery } from "../validate.ts";
 const tag = "system";
 const doctorQuery = z.strictObject({
   backend: z.string().min(1).optional(),
-  /** Of libvirt, in place of the settings' own. */
+  /** In place of the settings' own. */
   uri: z.string().min(1).optional(),
 });
-const backendWithUri = "libvirt";
 
 export function addSystemRoutes(
   api: Api,
@@ -95,7 +94,9 @@ export function addSystemRoutes(
       answer: doctorSchema,
     },
     async (c) => {
-      const { uri, backend = uri === undefined ? undefined : backendWithUri } = readQuery(c, doctorQuery);
+      const { uri, ...query } = readQuery(c, doctorQuery);
+      const taking = context.backends.kinds.find(({ takesUri }) => takesUri);
+      const backend = query.backend ?? (uri === undefined ? undefined : taking?.name);
       const backends =
         backend === undefined ? await context.backends.all() : [await context.backends.get(backend, uri)];
       const checks = await Promise.all(

@@ -11,7 +11,7 @@ import type {
   Resettable,
   TemplateKeeper,
 } from "../abilities.ts";
-import type { Backend } from "../backend.ts";
+import type { Backend, BackendDescription } from "../backend.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration/acceleration.ts";
 import { readConsoleLog } from "./domain/console-log.ts";
@@ -68,6 +68,13 @@ export type LibvirtBackend = Backend &
   MountTeller &
   MemoryTeller;
 
+export const libvirtDescription: BackendDescription = {
+  name: "libvirt",
+  description: "full virtual machines with their own kernel, by libvirt and QEMU",
+  usesImages: true,
+  takesUri: true,
+};
+
 /** The backend on a host that the caller has; see `createLibvirtBackend`. */
 export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOptions): LibvirtBackend {
   const kvmVerdictPath = join(options.stateFolder, "kvm.json");
@@ -123,9 +130,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
   }
 
   return {
-    name: "libvirt",
-    description: "full virtual machines with their own kernel, by libvirt and QEMU",
-    usesImages: true,
+    ...libvirtDescription,
 
     async availability(signal) {
       try {

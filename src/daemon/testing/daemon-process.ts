@@ -43,6 +43,8 @@ process.on("SIGUSR2", () => {
 });
 process.on("SIGURG", () => void Promise.reject(new Error("nobody handles a promise's end")));
 
+const machines = createProcessBackend(join(state.root, "machines"), { usesImages: true });
+
 try {
   await runDaemon(
     {
@@ -54,10 +56,7 @@ try {
       onReady: (info) => process.stdout.write(`${JSON.stringify(info)}\n`),
     },
     {
-      openBackends: () => () => [
-        createProcessBackend(join(state.root, "machines"), { usesImages: true }),
-        unavailableBackend,
-      ],
+      backends: () => [machines, unavailableBackend].map((backend) => ({ ...backend, open: () => backend })),
       createImages: createTestImages,
       connectAgent: connectTestAgent,
     },

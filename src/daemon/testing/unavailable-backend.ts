@@ -7,6 +7,7 @@ export const unavailableBackend: Backend = {
   name: "microsandbox",
   description: "never here",
   usesImages: false,
+  takesUri: false,
   availability: async () =>
     await Promise.resolve({ available: false, reason: "there is no msb", hint: "install msb" }),
   diagnose: async () => await Promise.resolve([]),

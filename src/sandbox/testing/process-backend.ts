@@ -85,6 +85,7 @@ export function createProcessBackend(
     name: "libvirt",
     description: "test backend",
     usesImages: options.usesImages,
+    takesUri: true,
     availability: async () =>
       await Promise.resolve(
         existsSync(folder + awaySuffix)
