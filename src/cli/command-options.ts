@@ -1,7 +1,7 @@
 /** Options of a command in a sandbox, shared by `exec` and `run`. */
 import { type Command, Option } from "commander";
 
-import { durationOption } from "./arguments/duration.ts";
+import { durationOption } from "./arguments/quantity.ts";
 
 export interface CommandFlags {
   cwd?: string;

@@ -2,13 +2,10 @@
 import { type Command, Option } from "commander";
 
 import type { CreateSandboxOptions, Mount, PublishedPort } from "../sdk/index.ts";
-import { durationOption } from "./arguments/duration.ts";
-import { environmentOption, keyValueOption, type KeyValues } from "./arguments/key-value.ts";
+import { durationOption, numberOption, sizeOption } from "./arguments/quantity.ts";
+import { type KeyValues, environmentOption, keyValueOption, repeatedOption } from "./arguments/repeated.ts";
 import { mountOption } from "./arguments/mount.ts";
-import { numberOption } from "./arguments/number.ts";
 import { publishedPortOption } from "./arguments/port.ts";
-import { repeatedOption } from "./arguments/repeated.ts";
-import { sizeOption } from "./arguments/size.ts";
 import type { Invocation } from "./invocation.ts";
 import { chosenSettings, type MachineFlags, machineOptions, toMachine } from "./machine-options.ts";
 

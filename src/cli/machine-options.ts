@@ -5,8 +5,7 @@ import { statePaths } from "../config/paths.ts";
 import type { SettingKey } from "../config/settings.ts";
 import type { TemplateOptions } from "../sdk/index.ts";
 import { imageOption } from "./arguments/image.ts";
-import { numberOption } from "./arguments/number.ts";
-import { sizeOption } from "./arguments/size.ts";
+import { numberOption, sizeOption } from "./arguments/quantity.ts";
 import type { Invocation } from "./invocation.ts";
 
 export interface MachineFlags {

@@ -35,32 +35,32 @@ export const verbs: readonly Verb[] = [
     name: "start",
     group: sandboxes,
     summary: "start stopped sandboxes",
-    load: () => import("./commands/start.ts"),
+    load: () => lifecycleVerb("start"),
   },
   {
     name: "stop",
     group: sandboxes,
     summary: "shut sandboxes down",
-    load: () => import("./commands/stop.ts"),
+    load: () => lifecycleVerb("stop"),
   },
   {
     name: "restart",
     group: sandboxes,
     summary: "stop sandboxes and start them again",
-    load: () => import("./commands/restart.ts"),
+    load: () => lifecycleVerb("restart"),
   },
-  { name: "pause", group: sandboxes, summary: "freeze sandboxes", load: () => import("./commands/pause.ts") },
+  { name: "pause", group: sandboxes, summary: "freeze sandboxes", load: () => lifecycleVerb("pause") },
   {
     name: "resume",
     group: sandboxes,
     summary: "let paused sandboxes go on",
-    load: () => import("./commands/resume.ts"),
+    load: () => lifecycleVerb("resume"),
   },
   {
     name: "kill",
     group: sandboxes,
     summary: "cut sandboxes off at once; their disks stay",
-    load: () => import("./commands/kill.ts"),
+    load: () => lifecycleVerb("kill"),
   },
   {
     name: "rm",
@@ -136,3 +136,10 @@ export const verbAliases: Readonly<Record<string, string>> = {
   list: "ls",
   rm: "remove",
 };
+
+async function lifecycleVerb(
+  name: "start" | "stop" | "restart" | "pause" | "resume" | "kill",
+): Promise<{ define: (command: Command) => void }> {
+  const { lifecycle } = await import("./commands/lifecycle.ts");
+  return lifecycle[name];
+}

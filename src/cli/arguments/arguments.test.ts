@@ -5,9 +5,9 @@ import { join, resolve } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { InvalidArgumentError } from "../../errors/index.ts";
-import { parseDuration } from "./duration.ts";
+import { parseDuration } from "./quantity.ts";
 import { parseImage, parseImageSource } from "./image.ts";
-import { parseKeyValue } from "./key-value.ts";
+import { parseKeyValue } from "./repeated.ts";
 import { parseMount } from "./mount.ts";
 import { parsePublishedPort } from "./port.ts";
 import { parseCopySide } from "./sandbox-path.ts";

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 
 import { connectForImages } from "../connect-for-images.ts";
 import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-options.ts";
-import { createWithProgress } from "../create-with-progress.ts";
+import { createWithProgress } from "../with-progress.ts";
 import { createInvocation, undone } from "../invocation.ts";
 
 export function define(command: Command): void {

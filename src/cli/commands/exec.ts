@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 
-import { environmentOption, type KeyValues } from "../arguments/key-value.ts";
+import { environmentOption, type KeyValues } from "../arguments/repeated.ts";
 import { asCommandFailure, runAttached } from "../attached-command.ts";
 import { addCommandOptions, attachOptionsOf, type CommandFlags } from "../command-options.ts";
 import { setExitCode } from "../exit-code.ts";

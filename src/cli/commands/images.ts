@@ -7,8 +7,8 @@ import { confirm } from "../confirm.ts";
 import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation } from "../invocation.ts";
 import { define as definePull } from "./pull.ts";
-import { printImage, withProgress } from "../with-progress.ts";
-import { printRemoved } from "../output/removed.ts";
+import { withProgress } from "../with-progress.ts";
+import { printImage, printRemoved } from "../output/results.ts";
 import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 
 import { formatSize } from "../../config/size.ts";
 import type { Sandbox } from "../../sdk/index.ts";
-import { keyValueOption, type KeyValues } from "../arguments/key-value.ts";
+import { keyValueOption, type KeyValues } from "../arguments/repeated.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";
 import type { Style } from "../output/style.ts";
 import type { Column } from "../output/table.ts";

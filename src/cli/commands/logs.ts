@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 
 import type { LogEntry } from "../../sdk/index.ts";
-import { numberOption } from "../arguments/number.ts";
+import { numberOption } from "../arguments/quantity.ts";
 import { setExitCode } from "../exit-code.ts";
 import { exitCodeOfSignal } from "../interruption.ts";
 import { createInvocation, type Invocation } from "../invocation.ts";

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 
 import { createInvocation } from "../invocation.ts";
-import { printRemoved } from "../output/removed.ts";
+import { printRemoved } from "../output/results.ts";
 import { printable } from "../output/text.ts";
 
 export function define(command: Command): void {

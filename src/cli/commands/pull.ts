@@ -3,7 +3,8 @@ import { type Command, Option } from "commander";
 import { parseImage } from "../arguments/image.ts";
 import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation } from "../invocation.ts";
-import { printImage, withProgress } from "../with-progress.ts";
+import { printImage } from "../output/results.ts";
+import { withProgress } from "../with-progress.ts";
 
 export function define(command: Command): void {
   command

@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { asCommandFailure, runAttached } from "../attached-command.ts";
 import { addCommandOptions, attachOptionsOf, type CommandFlags } from "../command-options.ts";
 import { addCreateOptions, type CreateFlags, toCreateOptions } from "../create-options.ts";
-import { createWithProgress } from "../create-with-progress.ts";
+import { createWithProgress } from "../with-progress.ts";
 import { setExitCode } from "../exit-code.ts";
 import { connectForImages } from "../connect-for-images.ts";
 import { createInvocation, type Invocation, undone } from "../invocation.ts";

@@ -2,7 +2,7 @@ import { pipeline } from "node:stream/promises";
 
 import type { Command } from "commander";
 
-import { environmentOption, type KeyValues } from "../arguments/key-value.ts";
+import { environmentOption, type KeyValues } from "../arguments/repeated.ts";
 import { asCommandFailure, runAttached } from "../attached-command.ts";
 import { createEscapeFilter } from "../escape-keys.ts";
 import { setExitCode } from "../exit-code.ts";

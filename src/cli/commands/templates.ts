@@ -6,7 +6,7 @@ import { confirm } from "../confirm.ts";
 import { createInvocation } from "../invocation.ts";
 import { chosenSettings, type MachineFlags, machineOptions, toMachine } from "../machine-options.ts";
 import type { Column } from "../output/table.ts";
-import { printRemoved } from "../output/removed.ts";
+import { printRemoved } from "../output/results.ts";
 import { printable } from "../output/text.ts";
 import { formatAgo } from "../output/time.ts";
 import { withProgress } from "../with-progress.ts";

@@ -1,5 +1,7 @@
+/** Options whose value is a quantity. */
 import { Option } from "commander";
 
+import { parseSize } from "../../config/size.ts";
 import { malformed } from "./malformed.ts";
 
 const unitMs: Readonly<Record<string, number>> = {
@@ -10,6 +12,29 @@ const unitMs: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 const partPattern = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
+
+/** An option that takes a number of at least `minimum`. */
+export function numberOption(
+  flags: string,
+  description: string,
+  { minimum, whole = true, examples }: { minimum: number; whole?: boolean; examples: readonly string[] },
+): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text) => {
+    const value = Number(text);
+    const fits =
+      text.trim() !== "" && Number.isFinite(value) && value >= minimum && (!whole || Number.isInteger(value));
+    if (fits) return value;
+    const kind = whole ? "a whole number" : "a number";
+    throw malformed(option.long ?? flags, text, `${kind} of at least ${minimum}`, kind, examples);
+  });
+}
+
+/** An option that takes `512M`, `2G` or plain bytes; its value is bytes. */
+export function sizeOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text) => parseSize(text, option.long ?? flags));
+}
 
 /** `30s`, `5m`, `1h30m`, `500ms`; a bare number is seconds. Milliseconds. */
 export function parseDuration(text: string, option = "duration"): number {
