@@ -39,7 +39,7 @@ export class PipeKeeper {
   }
 
   /**
-   * Tries until the agent has answered and the link is attached; answers what the agent said. Rejects with the
+   * Tries until the agent has answered and the link is attached; returns what the agent said. Rejects with the
    * signal's reason, or at once with what no further try can mend.
    */
   async connect(signal: AbortSignal): Promise<GuestObject> {

@@ -66,14 +66,14 @@ export interface DirectoryEntry extends FileStatus {
 
 export interface AgentFiles {
   read(path: string, options?: CallOptions & { offset?: number; length?: number }): Promise<Readable>;
-  /** Writes beside the target and renames, so that a broken upload leaves the old file. Answers the bytes written. */
+  /** Writes beside the target and renames, so that a broken upload leaves the old file. Returns the bytes written. */
   write(
     path: string,
     content: AsyncIterable<Uint8Array>,
     options?: CallOptions & { mode?: number; makeParents?: boolean; user?: string },
   ): Promise<number>;
   list(path: string, options?: CallOptions): Promise<DirectoryEntry[]>;
-  /** Of a symbolic link itself, unless `follow`. */
+  /** Tells of a symbolic link itself, unless `follow`. */
   stat(path: string, options?: CallOptions & { follow?: boolean }): Promise<FileStatus>;
   makeDirectory(path: string, options?: CallOptions & { recursive?: boolean; mode?: number }): Promise<void>;
   remove(path: string, options?: CallOptions & { recursive?: boolean }): Promise<void>;

@@ -24,7 +24,7 @@ export const frameKind = {
   result: 7,
   error: 8,
   close: 9,
-  // Of the link itself, without a number.
+  // The link's own, without a number.
   ack: 16,
   ping: 17,
   pong: 18,

@@ -7,7 +7,7 @@ import { toErrorEvent } from "./problem.ts";
 export interface ProgressAnswer<T extends object> {
   /** `type` of the last line. */
   type: "sandbox" | "image" | "template";
-  /** Of the JSON answer. */
+  /** The status of the JSON answer. */
   status: 200 | 201;
   work: (progress: Progress) => Promise<T>;
   /** Told of a failure that has gone into the stream, where no status tells of it. */

@@ -8,7 +8,7 @@ import { nearest } from "../config/nearest.ts";
 import { AbortedError, InvalidArgumentError } from "../errors/index.ts";
 import type { ApiContext } from "./api-env.ts";
 
-/** Of a JSON body; files go as raw bytes and have no limit. */
+/** How long a JSON body may be; files go as raw bytes and have no limit. */
 const bodyLimitBytes = 16 * 1_048_576;
 
 /** The body of a request; an absent one is `{}`. */

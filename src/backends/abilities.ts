@@ -38,7 +38,7 @@ export interface MountedMachine {
 
 /** A backend that keeps with each machine which folders it sees, also for those whose record is not at hand. */
 export interface MountTeller {
-  /** Of the machines that are not off, other state folders' included, all but those that are `known`. */
+  /** Returns the machines that are not off, other state folders' included, but for those that are `known`. */
   mountedMachines(known: Pick<ReadonlySet<string>, "has">, signal: AbortSignal): Promise<MountedMachine[]>;
 }
 

@@ -78,7 +78,7 @@ export interface StartedMachine {
   /** What the user should know: software emulation, a network that reaches the host's loopback, … */
   warnings: readonly string[];
   start: MachineStart;
-  /** Of a clone. */
+  /** Only a clone has one. */
   clone?: CloneReport | undefined;
 }
 
@@ -181,7 +181,7 @@ export interface Backend extends BackendDescription {
   /** Images (by fingerprint) that shared preparations or machines stand on. */
   imagesInUse(signal: AbortSignal): Promise<Set<string>>;
   /**
-   * Removes what no machine needs: prepared disks unused, leftovers of a crash. Answers what it removed; `onWarning` hears
+   * Removes what no machine needs: prepared disks unused, leftovers of a crash. Returns what it removed; `onWarning` hears
    * of what nobody here needs and may be somebody else's.
    */
   prune(signal: AbortSignal, options: PruneOptions): Promise<string[]>;

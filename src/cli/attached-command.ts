@@ -26,7 +26,7 @@ const notFoundExitCode = 127;
 /** So many Ctrl-C end the connection, for a command (or a guest) that doesn't care. */
 const patience = 3;
 
-/** Runs to the end; answers the exit code. With `--format json` the result is one document. */
+/** Runs to the end; returns the exit code. With `--format json` the result is one document. */
 export async function runAttached(
   invocation: Invocation,
   sandbox: SandboxActions,

@@ -14,7 +14,7 @@ export interface Outcome {
 
 /**
  * Does `work` on every sandbox named, all of them also when one fails, and prints each result: `done` and the name for
- * people, the sandbox's document for programs, unless `work` answers something else. Throws what failed.
+ * people, the sandbox's document for programs, unless `work` returns something else. Throws what failed.
  */
 export async function forEachSandbox(
   invocation: Invocation,

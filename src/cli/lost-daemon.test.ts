@@ -8,7 +8,7 @@ import { createTestState, startTestDaemon } from "../daemon/testing/test-daemon.
 import { createCliBench } from "./testing/cli-bench.ts";
 import { runCli, spawnCli } from "./testing/run-cli.ts";
 
-/** Runs until `sign` is printed, sends `signal` to the daemon, and answers how the command ended. */
+/** Runs until `sign` is printed, sends `signal` to the daemon, and returns how the command ended. */
 async function loseDaemon(
   words: readonly string[],
   sign: string,

@@ -51,7 +51,7 @@ const ends = {
   },
 } as const;
 
-/** Of a size that fills no disk within a test. */
+/** Has a size that fills no disk within a test. */
 async function* endless(): AsyncGenerator<Buffer> {
   for (;;) {
     yield Buffer.alloc(4096, "x");

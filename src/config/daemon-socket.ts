@@ -16,7 +16,7 @@ import { whyOthersMayChange } from "./trust.ts";
 /** The kernel's limit of a socket's path: `sun_path` has 108 bytes, with the zero at its end. */
 export const longestSocketPathBytes = 107;
 
-/** Another user could put a socket of his own there, and would be told what the daemon is. */
+/** Another user could put a socket of their own there, and would be told what the daemon is. */
 export class SocketUntrustedError extends HeyvmError {
   constructor(path: string, why: string, daemonInfo: string) {
     super(

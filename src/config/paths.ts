@@ -25,7 +25,7 @@ export interface StatePaths {
   sandboxes: string;
   /** Logs of long steps (downloads, prepared disks), told to the user while they run. */
   stepLogs: string;
-  /** Names that the user gave to images of his own. */
+  /** Names that the user gave to their own images. */
   imageIndex: string;
   /** Copies of images that others could change where they lie. */
   imageCopies: string;

@@ -17,7 +17,7 @@ export async function writeFileAtomic(
   await placeAtomic(path, content, what, rename);
 }
 
-/** As `writeFileAtomic`, unless the file exists: answers whether it was made. Of several at the same time, one makes it. */
+/** As `writeFileAtomic`, unless the file exists: returns whether it was made. Of several at the same time, one makes it. */
 export async function createFileAtomic(path: string, content: string, what: string): Promise<boolean> {
   try {
     await placeAtomic(path, content, what, async (beside) => {

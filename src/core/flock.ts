@@ -17,9 +17,9 @@ export class LockUnusableError extends HeyvmError {
   }
 }
 
-/** Of flock(1), in every distribution's base system. */
+/** Where flock(1) is, in every distribution's base system. */
 const programFolders = ["/usr/bin", "/bin"];
-/** Of flock(1) when another has the lock. BusyBox's cannot be told another, and this is its code for errors, too: then it says why. */
+/** The exit code of flock(1) when another has the lock. BusyBox's cannot be told another, and this is its code for errors, too: then it says why. */
 const busyExit = 1;
 
 /** Opens the file, made when missing, without following a link. */

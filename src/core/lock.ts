@@ -2,7 +2,7 @@
 import { createDeferred } from "./deferred.ts";
 import { untilAborted } from "./until-aborted.ts";
 
-/** Of one thing. */
+/** The turns at one thing. */
 export interface Lock {
   /** Whether somebody works or waits. */
   readonly isTaken: boolean;
@@ -10,7 +10,7 @@ export interface Lock {
   run<T>(what: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
 
-/** Of many things, each under its key; other keys do not wait. */
+/** The turns at many things, each under its key; other keys do not wait. */
 export interface KeyedLock {
   isTaken(key: string): boolean;
   run<T>(key: string, what: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;

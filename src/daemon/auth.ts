@@ -70,7 +70,7 @@ function originHost(origin: string): string | undefined {
   }
 }
 
-/** Of equal length whatever was sent, so that comparing takes equal time. */
+/** Has the same length whatever was sent, so that comparing takes equal time. */
 function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }

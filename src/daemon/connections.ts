@@ -11,7 +11,7 @@ export interface Connections {
   cutQuiet(): void;
 }
 
-/** Of a server that does not listen yet. */
+/** Watches a server that does not listen yet. */
 export function watchConnections(server: Server | HttpsServer): Connections {
   /** With what was asked on them and may not be answered yet. */
   const answers = new Map<Socket, ServerResponse[]>();

@@ -78,7 +78,7 @@ export async function runDaemon(options: ServeOptions, parts: DaemonParts): Prom
 interface Kept {
   /** Where the TCP listener is, as it was found at the first time. */
   tcp: TcpAddress | undefined;
-  /** Of the TCP listener: a client that was told of one that was free finds it again. */
+  /** The TCP listener's: a client that was told of one that was free finds it again. */
   port: number | undefined;
 }
 
@@ -89,7 +89,7 @@ interface Beginning {
   kept: Kept;
 }
 
-/** Answers what made it leave, if that was unforeseen. */
+/** Returns what made it leave, if that was unforeseen. */
 async function runOnce(
   options: ServeOptions,
   parts: DaemonParts,

@@ -89,7 +89,7 @@ export function createListener(
   return { server, sockets, connections: watchConnections(server) };
 }
 
-/** Answers the port, which the kernel has chosen when 0 was asked for. */
+/** Returns the port, which the kernel has chosen when 0 was asked for. */
 export async function listenOnTcp(
   server: Listener["server"],
   { host, address: listenAt }: Pick<TcpAddress, "host" | "address">,

@@ -38,7 +38,7 @@ export interface Download {
 const progressEveryMs = 100;
 
 /**
- * Leaves the whole, verified file at `partialPath`, and answers its digest. When it fails, what came stays there for
+ * Leaves the whole, verified file at `partialPath`, and returns its digest. When it fails, what came stays there for
  * the next attempt if that can use it: after a broken connection or an abort, not after a wrong answer or a full disk.
  */
 export async function download(options: Download): Promise<Checksum> {
@@ -175,7 +175,7 @@ async function receive(
 }
 
 interface Announced {
-  /** Of the whole file. */
+  /** The size of the whole file. */
   totalBytes: number | undefined;
   /** Where in the file this answer ends. */
   endBytes: number | undefined;

@@ -21,7 +21,7 @@ import type { ImageWork } from "./types.ts";
 export interface CopyOptions extends ImageWork {
   reference: string;
   architecture: Architecture;
-  /** Of the digest that the copy is known by: the one that its publisher or its user has a checksum of. */
+  /** The algorithm of the digest that the copy is known by: the one that its publisher or its user has a checksum of. */
   algorithm: ChecksumAlgorithm;
 }
 
@@ -220,7 +220,7 @@ function digestOf(index: ImageIndex, path: string, stamp: FileStamp): Checksum |
   return digest === undefined ? undefined : parseChecksum(digest);
 }
 
-/** Of one file and one content. */
+/** The name of a copy of one file and one content. */
 function nameOfCopy(path: string, digest: Checksum): string {
   const key = createHash("sha256")
     .update(JSON.stringify([path, digest.hex]))

@@ -10,7 +10,7 @@ import { partialSuffix } from "./partial-file.ts";
 import { isInUse, removeFile, removeInterrupted, type RemoveOptions } from "./remove.ts";
 import type { StoreContext } from "./store-context.ts";
 
-/** Answers in words what went. */
+/** Returns in words what went. */
 export async function pruneImages(
   context: StoreContext,
   options: RemoveOptions & { everything: boolean },

@@ -52,7 +52,7 @@ export async function removeImage(
   return removed;
 }
 
-/** Deletes one file of the store; answers in words. */
+/** Deletes one file of the store; returns in words. */
 export async function removeFile(reference: string, path: string): Promise<string> {
   const stamp = await stampOfFile(path);
   await rm(path, { force: true });

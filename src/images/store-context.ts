@@ -12,7 +12,7 @@ export interface StoreContext {
   searchFolders: readonly string[];
   /** The last of them. */
   downloadFolder: string;
-  /** Of copies that nobody else can change. */
+  /** Where the copies are that nobody else can change. */
   copyFolder: string;
   alsoTrusted: readonly string[];
   index: IndexFile;

@@ -53,7 +53,7 @@ export interface ImageProgress {
   totalBytes?: number | undefined;
   /** Bytes that were here already, from an interrupted download. */
   resumedBytes?: number | undefined;
-  /** Of the last seconds; absent at the beginning. */
+  /** The average of the last seconds; absent at the beginning. */
   bytesPerSecond?: number | undefined;
   secondsLeft?: number | undefined;
   /** Another process does it; this is its progress. */
@@ -123,13 +123,13 @@ export interface ImageStore {
   /** Gives a name to a file, which stays where it is, or to a URL, which is downloaded. */
   add(name: string, source: string, options: AddOptions): Promise<StoredImage>;
   /**
-   * Removes a download, or forgets a name (a file of the user's is never touched). Answers in words what went. Throws
+   * Removes a download, or forgets a name (a file of the user's is never touched). Returns in words what went. Throws
    * `image_in_use` when its fingerprint is in `inUse`.
    */
   remove(reference: string, options: ImageUse & { signal: AbortSignal }): Promise<string[]>;
   /**
    * Removes interrupted downloads and downloads that a newer one replaced; with `everything` each download that nobody
-   * uses. Answers in words what went.
+   * uses. Returns in words what went.
    */
   prune(options: ImageUse & { everything?: boolean | undefined; signal: AbortSignal }): Promise<string[]>;
 }

@@ -15,7 +15,7 @@ import { newSshHostKeys } from "./ssh-host-keys.ts";
 const hostKeysTimeoutMs = 60_000;
 const sshPort = 22;
 
-/** Of a guest that nobody used yet: also its machine id and, when it is a clone, the id of its boot. */
+/** For a guest that nobody used yet: also its machine id and, when it is a clone, the id of its boot. */
 export async function identifyNew(
   agent: AgentSession,
   slug: string,

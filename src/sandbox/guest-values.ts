@@ -32,7 +32,7 @@ export function checkEnvironment(field: string, env: Readonly<Record<string, str
   }
 }
 
-/** Answers the path in its shortest form. Throws `invalid_argument` unless it is absolute and has no tricks in it. */
+/** Returns the path in its shortest form. Throws `invalid_argument` unless it is absolute and has no tricks in it. */
 export function checkGuestPath(field: string, path: string): string {
   const reason = guestPathFault(path);
   if (reason !== undefined) {

@@ -10,7 +10,7 @@ export interface MountTable {
    * absolute and has no links. It comes from the table alone: the file systems are not asked.
    */
   foldersAround(path: string): ReadonlySet<string>;
-  /** Of these only where it can be written to: not those whose names lead through a mount that the host made read-only. */
+  /** Only those of these where it can be written to: not those whose names lead through a mount that the host made read-only. */
   writableAround(path: string): ReadonlySet<string>;
 }
 

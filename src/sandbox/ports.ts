@@ -10,7 +10,7 @@ export interface PublishedPorts {
 }
 
 const dialTimeoutMs = 10_000;
-/** Of one port at a time; each has buffers here, in the agent and in the guest. What comes beyond them is closed. */
+/** How many connections one port has at a time; each has buffers here, in the agent and in the guest. What comes beyond them is closed. */
 const maxConnections = 256;
 
 /** A host port that cannot be listened on. */

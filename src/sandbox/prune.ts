@@ -7,7 +7,7 @@ import type { SandboxContext } from "./context.ts";
 import { sandboxOfNewFolder } from "./record-store.ts";
 
 /**
- * Leftovers of backends and of the state folder; answers in words what went, and warns of what may be somebody else's.
+ * Leftovers of backends and of the state folder; returns in words what went, and warns of what may be somebody else's.
  * `everything`: also caches.
  */
 export async function prune(

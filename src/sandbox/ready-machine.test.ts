@@ -78,7 +78,7 @@ const connectToProcess: ConnectAgent = async (pipe, options) => {
   return session;
 };
 
-/** Answers how its machine started. */
+/** Returns how its machine started. */
 async function makeReady(cloneMs?: number): Promise<StartedMachine["start"]> {
   const { context } = open;
   const progress = silentProgress(AbortSignal.timeout(60_000));

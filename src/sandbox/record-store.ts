@@ -47,7 +47,7 @@ export function createRecordStore(state: StatePaths): RecordStore {
   };
 }
 
-/** Of which sandbox a folder is that is being made; `undefined` for every other folder. */
+/** The sandbox whose folder is being made; `undefined` for every other folder. */
 export function sandboxOfNewFolder(name: string): string | undefined {
   const id = name.endsWith(newSuffix) ? name.slice(0, -newSuffix.length) : "";
   return isSandboxId(id) ? id : undefined;

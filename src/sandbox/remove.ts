@@ -42,7 +42,7 @@ export interface RemoveOptions {
 
 /**
  * Idempotent. A create that is under way is ended first. Once begun, a removal is finished: when it fails or nobody waits for
- * it any more, it is tried again later, if need be by the next daemon. Answers whether it had to be forgotten.
+ * it any more, it is tried again later, if need be by the next daemon. Returns whether it had to be forgotten.
  */
 export async function removeSandbox(
   context: SandboxContext,

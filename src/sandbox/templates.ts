@@ -47,7 +47,7 @@ export class TemplateInUseError extends HeyvmError {
   }
 }
 
-/** Of all backends that can be asked now. */
+/** Asks all backends that can be asked now. */
 export async function listTemplates(context: SandboxContext, signal: AbortSignal): Promise<TemplateView[]> {
   return (await everyTemplate(context, signal)).map(({ view }) => view);
 }
@@ -91,7 +91,7 @@ export async function removeTemplate(
   return view.key;
 }
 
-/** Removes all that no machine stands on; answers in words what went. */
+/** Removes all that no machine stands on; returns in words what went. */
 export async function pruneTemplates(context: SandboxContext, signal: AbortSignal): Promise<string[]> {
   const removed: string[] = [];
   for (const { view, keeper } of await everyTemplate(context, signal)) {

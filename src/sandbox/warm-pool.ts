@@ -25,7 +25,7 @@ export interface WarmPool<M extends { id: string }> {
   /** One that fits; it goes on waiting. */
   find(fits: (machine: M) => boolean): M | undefined;
   /**
-   * Gives one that waits to `use`, and to nobody else. Answers `undefined`: it is of no use, and is removed behind. What
+   * Gives one that waits to `use`, and to nobody else. Returns `undefined`: it is of no use, and is removed behind. What
    * `use` throws about, it has removed itself.
    */
   claim<T>(machine: M, use: () => Promise<T | undefined>): Promise<T | undefined>;

@@ -1,4 +1,4 @@
-/** What a caller is told whose daemon ended, or left, in the middle of his work. */
+/** What a caller is told whose daemon ended, or left, in the middle of the work. */
 import { existsSync } from "node:fs";
 
 import { statePaths } from "../config/paths.ts";

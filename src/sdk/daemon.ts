@@ -128,7 +128,7 @@ async function settleDifference(
   await startDaemon({ ...start, answers: () => answers(transport, options.signal) });
 }
 
-/** One that somebody has started by hand is his to end: it may have flags, or be a service. */
+/** One that somebody has started by hand is theirs to end: it may have flags, or be a service. */
 async function isBusy(
   health: Partial<Health>,
   transport: Transport,

@@ -10,7 +10,7 @@ export interface ImageInfo {
   path: string;
   format: "qcow2" | "raw";
   sizeBytes: number;
-  /** Of the disk that a guest sees. */
+  /** The size of the disk that a guest sees. */
   virtualSizeBytes: number;
   /** Changes whenever the bytes do. */
   fingerprint: string;

@@ -26,7 +26,7 @@ export interface RequestOptions extends CallOptions {
   /** An object goes as JSON, a stream as raw bytes. */
   body?: object | undefined;
   accept?: string | undefined;
-  /** Of a stream that broke off: asked for what the caller is told. */
+  /** For a stream that broke off: asked for what the caller is told. */
   explain?: ((lost: HeyvmError) => Promise<HeyvmError>) | undefined;
 }
 
@@ -199,7 +199,7 @@ async function send(
   return await Promise.race([answered, sent]);
 }
 
-/** The caller's own stream failed: his error must not look like one of the connection. */
+/** The caller's own stream failed: that error must not look like one of the connection. */
 class BodyFailure extends Error {
   constructor(cause: unknown) {
     super("the request's body failed", { cause });

@@ -13,7 +13,7 @@ import type { AgentSession, ConnectOptions } from "../types.ts";
 export interface LocalAgent extends AsyncDisposable {
   readonly folder: string;
   readonly socketPath: string;
-  /** Of the moment: `crash` begins another one. */
+  /** The one that runs at the moment: `crash` begins another one. */
   readonly process: ChildProcess;
   open(signal: AbortSignal): Promise<Socket>;
   connect(options?: ConnectOptions): Promise<AgentSession>;

@@ -87,7 +87,7 @@ export const daemonInfoSchema = z.object({
   socket_path: z.string(),
   version: z.string(),
   started_at: z.string(),
-  /** Of the TCP listener, when there is one. */
+  /** Where the TCP listener is, when there is one. */
   url: z.string().optional(),
   /** Why the daemon has begun anew, when it has. */
   restart_reason: z.string().optional(),

@@ -18,7 +18,7 @@ import { serveLogs } from "./logs.ts";
 import { serveShell } from "./shell.ts";
 import { watchPeer } from "./socket-messages.ts";
 
-/** Of one message from a client. */
+/** How long one message from a client may be. */
 const messageLimitBytes = 4 * 1_048_576;
 /** For the answer to be read. */
 const refusalGraceMs = 5000;

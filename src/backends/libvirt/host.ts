@@ -61,7 +61,7 @@ export interface DomainStatus {
 }
 
 export interface DomainActivity {
-  /** Of the machine's process, with all its threads. */
+  /** What the machine's process has used, with all its threads. */
   cpuSeconds: number;
   /** Reads and writes of all disks. */
   diskRequests: number;

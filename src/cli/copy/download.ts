@@ -127,7 +127,7 @@ async function makeLink({ guest, local }: Entry): Promise<void> {
   });
 }
 
-/** Without setuid and setgid, and with no more for others than the user lets his own files have. */
+/** Without setuid and setgid, and with no more for others than the user lets their own files have. */
 function modeHere({ mode }: FileStatus): number {
   return mode & permissionBits & ~process.umask();
 }

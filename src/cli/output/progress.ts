@@ -76,7 +76,7 @@ export function createProgress(target: ProgressTarget): Progress {
   };
 }
 
-/** Of each group the step that began last. */
+/** The step of each group that began last. */
 function innermost(tracks: Iterable<StepTrack>): StepTrack[] {
   const last = new Map<string, StepTrack>();
   for (const track of tracks) last.set(track.group, track);

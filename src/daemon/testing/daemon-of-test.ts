@@ -9,7 +9,7 @@ export async function testFolder(): Promise<string> {
   return state.folder;
 }
 
-/** Of that state folder; without one, of a new one. */
+/** Starts the daemon of that state folder; without one, of a new one. */
 export async function startDaemon(folder?: string, env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
   const daemon = await startTestDaemon(folder ?? (await testFolder()), env);
   onTestFinished(async () => await daemon[Symbol.asyncDispose]());

@@ -119,7 +119,7 @@ async function send(
   });
 }
 
-/** Of a progress stream, the last line. */
+/** The last line of a progress stream, or the whole document. */
 function parseLast(text: string): unknown {
   return JSON.parse(text.trim().split("\n").at(-1) ?? "");
 }

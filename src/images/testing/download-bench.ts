@@ -24,7 +24,7 @@ export interface DownloadBench extends AsyncDisposable {
   leftovers: () => Promise<string[]>;
   /** Answers the image's first requests in its own way, and the later ones as usual. */
   faulty: (times: number, answer: (response: ServerResponse) => void) => void;
-  /** Interrupts a pull by its signal when a third of the image has come; answers how many bytes are kept. */
+  /** Interrupts a pull by its signal when a third of the image has come; returns how many bytes are kept. */
   interruptPull: () => Promise<number>;
 }
 

@@ -32,7 +32,7 @@ export function emulatorName(architecture: Architecture): string {
   return `qemu-system-${architecture}`;
 }
 
-/** Answers from memory where it can; otherwise boots a tiny guest. */
+/** Returns what is remembered where it can; otherwise boots a tiny guest. */
 export async function checkKvm(options: KvmCheckOptions, signal: AbortSignal): Promise<KvmVerdict> {
   const device = options.devicePath ?? "/dev/kvm";
   const opening = await openProblem(device);

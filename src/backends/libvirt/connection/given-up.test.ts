@@ -35,7 +35,7 @@ const momentsMs = [0, 0.2, 0.5, 1, 2, 3, 5, 8, 12, 20, 40, 80, 160];
 const restMs = 200;
 const nobodyLeaves = new AbortController().signal;
 
-/** Calls, leaves, cleans up at each moment; answers what is there then or comes into being, and how a call failed otherwise. */
+/** Calls, leaves, cleans up at each moment; returns what is there then or comes into being, and how a call failed otherwise. */
 async function leftBy(
   make: (name: string, signal: AbortSignal) => Promise<void>,
   remove: (name: string) => Promise<void>,

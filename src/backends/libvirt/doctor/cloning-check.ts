@@ -8,7 +8,7 @@ import { obstacleToCloning } from "../template/obstacle.ts";
 export interface CloningRecord {
   /** Where is remembered that QEMU cannot do it. */
   refusalPath: string;
-  /** Of which kinds machines boot because their template does not work, with the reasons. */
+  /** The kinds of which machines boot because their template does not work, with the reasons. */
   doubts: () => Promise<string[]>;
 }
 

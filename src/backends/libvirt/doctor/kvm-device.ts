@@ -12,7 +12,7 @@ export interface DeviceNode {
 
 /** Who asks. */
 export interface GroupMember {
-  /** Of this process: what a login gave it. */
+  /** The groups of this process: what a login gave it. */
   groupIds: readonly number[];
   /** The text of `/etc/group`. */
   groups: string;

@@ -29,7 +29,7 @@ export async function findQemu(pidFile: string | undefined, domain: string): Pro
 }
 
 /**
- * Ends a QEMU that was found just now, with the loss of what it holds back of the disk. Answers whether it has ended: it may
+ * Ends a QEMU that was found just now, with the loss of what it holds back of the disk. Returns whether it has ended: it may
  * be another user's, or hang.
  */
 export async function killQemu(pid: number, signal: AbortSignal): Promise<boolean> {

@@ -8,7 +8,7 @@ import { isForeign, type Ownership } from "./ownership.ts";
 import { ownMachineIn } from "../storage/prune.ts";
 import { attributeOf, elementsAt, parseXml } from "../domain/xml.ts";
 
-/** Of the sandboxes' machines that are not off, all but those that are `known`. */
+/** Returns the sandboxes' machines that are not off, but for those that are `known`. */
 export async function mountedMachines(
   host: LibvirtHost,
   ownership: Ownership,
@@ -40,7 +40,7 @@ export async function mountedMachines(
   return found;
 }
 
-/** Of a machine whose metadata somebody has edited, or another version has written. */
+/** For a machine whose metadata somebody has edited, or another version has written. */
 function mountsIn(domainXml: string): MountedMachine["mounts"] {
   return elementsAt(parseXml(domainXml), "domain", "devices", "filesystem").flatMap((device) => {
     const hostPath = attributeOf(elementsAt(device, "source")[0], "dir");

@@ -27,7 +27,7 @@ export async function hasPasst(): Promise<boolean> {
 
 const deadlineMs = 10_000;
 
-/** Starts passt for a machine and answers its socket's path once it listens. */
+/** Starts passt for a machine and returns its socket's path once it listens. */
 export async function startPasst(folder: string, id: string, signal: AbortSignal): Promise<string> {
   const program = await findProgram("passt");
   if (program === undefined) throw new PasstError("is not installed");

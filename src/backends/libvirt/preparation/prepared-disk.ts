@@ -37,7 +37,7 @@ export function createPreparedDisks(
   makeGuest: typeof prepareGuest = prepareGuest,
 ): PreparedDisks {
   const shared = createSharedWork<string, MachineStep>("the preparation");
-  /** Of an image, one type at a time: what comes out may do for the next. */
+  /** An image is prepared for one type at a time: what comes out may do for the next. */
   const turns = createKeyedLock();
   const building = new Set<string>();
 

@@ -40,7 +40,7 @@ export async function obstacleToCloning(
 
 const refusalSchema = z.object({ emulator: z.string(), reason: z.string() });
 
-/** Of this very build of QEMU: another may be able to. */
+/** Holds for this very build of QEMU: another may be able to. */
 async function findRefusal(
   host: LibvirtHost,
   architecture: Architecture,

@@ -52,7 +52,7 @@ const mostShells = 6;
 const idleMs = 10 * 60_000;
 /** A sandbox whose id was handed out may never be made, or have to download its image first. */
 const claimWithinMs = 60_000;
-/** Whoever got a machine runs his first command now, and a launch beside it would slow that. */
+/** Whoever got a machine runs a first command now, and a launch beside it would slow that. */
 const defaultRestMs = 1000;
 const launchTimeoutMs = 120_000;
 const removeTimeoutMs = 60_000;
@@ -77,7 +77,7 @@ export function createShells(host: LibvirtHost, options: ShellsOptions): Shells 
         // To its end even when this closes: half a launch would be harder to find.
         await launch(id, pool, AbortSignal.timeout(launchTimeoutMs));
       } catch {
-        // Whoever needs a machine now launches his own and is told what is wrong; the next clone tries this again.
+        // Whoever needs a machine now launches one and is told what is wrong; the next clone tries this again.
         await remove(id);
         return;
       }

@@ -76,7 +76,7 @@ export function createTemplateTrust(path: string, now: () => number = Date.now):
         const forMs = Math.min(firstDoubtMs * doubtGrowth ** (failures - 1), longestDoubtMs);
         doubts.set(key, { kind, reason, failures, sinceMs, untilMs: sinceMs + forMs });
       }
-      // Of keys that nobody has asked for since.
+      // Their keys are such that nobody has asked for since.
       for (const [other, { untilMs }] of doubts) if (untilMs + longestDoubtMs < now()) doubts.delete(other);
       kept.save();
     },

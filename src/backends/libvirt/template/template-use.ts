@@ -7,7 +7,7 @@ import { keepEntries } from "./kept-entries.ts";
 const forgetAfterMs = 90 * 24 * 3_600_000;
 
 export interface TemplateUse {
-  /** Counts a request and answers how many there were, with this one. */
+  /** Counts a request and returns how many there were, with this one. */
   ask(key: string): Promise<number>;
   /** When each template was last asked for; milliseconds since the epoch. */
   lastUsed(): Promise<ReadonlyMap<string, number>>;

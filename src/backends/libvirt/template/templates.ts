@@ -45,7 +45,7 @@ export interface Templates extends Pick<TemplateStore, "list" | "remove"> {
    * a while. One that has worked has to prove itself again. Never fails: what cannot be removed now is tried again.
    */
   reportFailure(template: Template, reason: string, options: { hadWorked: boolean }): Promise<void>;
-  /** Of which kinds machines boot because their template does not work, with the reasons. */
+  /** The kinds of which machines boot because their template does not work, with the reasons. */
   doubts(): Promise<string[]>;
   /** Builds that are under way in this process. */
   readonly building: ReadonlySet<string>;
@@ -116,7 +116,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
     return { template, state, shape: growable, growth: growthTo(growable, request.shape) };
   }
 
-  /** One at a time: whoever uses the host now matters more. Answers in words why this machine boots. */
+  /** One at a time: whoever uses the host now matters more. Returns in words why this machine boots. */
   function makeBehind(request: WayRequest, key: string): string {
     const what = request.shape.room === undefined ? "its template" : "the template of larger sandboxes";
     const failure = failures.get(key);
@@ -183,7 +183,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
     isProven: ({ build }) => trust.isProven(build),
     async reportSuccess(template) {
       const { key, build } = template;
-      // Of several at once, one did not work: what that has led to stays.
+      // One of several at once did not work: what that has led to stays.
       if (discarded.has(build)) await trust.letTry(key, kindOfTemplate(template));
       else await trust.prove(key, build, kindOfTemplate(template));
     },
@@ -205,7 +205,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
   };
 }
 
-/** What `work` answers; where that fails, the machine boots: no create fails because of a template. */
+/** What `work` returns; where that fails, the machine boots: no create fails because of a template. */
 async function orBoot(signal: AbortSignal, work: () => Promise<Way>): Promise<Way> {
   try {
     return await work();
