@@ -27,9 +27,9 @@ export async function createWithProgress(
   heyvm: Heyvm,
   options: CreateSandboxOptions,
 ): Promise<OwnedSandbox> {
-  const { sandbox, took } = await withProgress(invocation, async ({ elapsedMs, ...progress }) => {
+  const { sandbox, took } = await withProgress(invocation, async (progress) => {
     const sandbox = await heyvm.sandboxes.create(options, progress);
-    return { sandbox, took: formatSpan(elapsedMs()) };
+    return { sandbox, took: formatSpan(progress.elapsedMs()) };
   });
   invocation.note(invocation.errorStyle.dim(`${sandbox.name} is ready after ${took}`));
   return sandbox;
@@ -43,12 +43,12 @@ export async function forEachWithProgress(
   work: (sandbox: Sandbox, options: ProgressOptions) => Promise<void>,
 ): Promise<void> {
   const prefix = (sandbox: Sandbox): string => (ids.length > 1 ? `${sandbox.name}: ` : "");
-  await withProgress(invocation, async ({ signal, onStep, onWarning }) => {
+  await withProgress(invocation, async (progress) => {
     await forEachSandbox(invocation, ids, done, (sandbox) =>
       work(sandbox, {
-        signal,
-        onStep: (step) => onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
-        onWarning: (message) => onWarning(prefix(sandbox) + message),
+        signal: progress.signal,
+        onStep: (step) => progress.onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
+        onWarning: (message) => progress.onWarning(prefix(sandbox) + message),
       }),
     );
   });

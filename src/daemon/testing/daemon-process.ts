@@ -43,8 +43,6 @@ process.on("SIGUSR2", () => {
 });
 process.on("SIGURG", () => void Promise.reject(new Error("nobody handles a promise's end")));
 
-const machines = createProcessBackend(join(state.root, "machines"), { usesImages: true });
-
 try {
   await runDaemon(
     {
@@ -56,7 +54,10 @@ try {
       onReady: (info) => process.stdout.write(`${JSON.stringify(info)}\n`),
     },
     {
-      backends: () => [machines, unavailableBackend].map((backend) => ({ ...backend, open: () => backend })),
+      backends: () =>
+        [createProcessBackend(join(state.root, "machines"), { usesImages: true }), unavailableBackend].map(
+          (backend) => ({ ...backend, open: () => backend }),
+        ),
       createImages: createTestImages,
       connectAgent: connectTestAgent,
     },
