@@ -26,6 +26,18 @@ elif command -v rc-status > /dev/null; then
 fi
 `;
 
+/**
+ * Services that leave by themselves when nobody has asked them anything for half a minute. What is left of that half minute
+ * would pass in every clone, and each leave would cost it a fifth of a second of CPU time and two megabytes that are its own.
+ */
+const idleLeaversScript = `
+if [ -d /run/systemd/system ]; then
+  for service in systemd-fsckd systemd-hostnamed systemd-localed systemd-timedated; do
+    systemctl stop $service.service 2> /dev/null || true
+  done
+fi
+`;
+
 /** Should the image's own ssh server have made keys after all, every clone would have them. */
 const keylessScript = `
 for key in /etc/ssh/ssh_host_*_key; do
@@ -89,6 +101,7 @@ const restingWindows = 3;
 /** Part of a template's key. */
 export const freezeRecipe = [
   bootEndScript,
+  idleLeaversScript,
   keylessScript,
   leanScript,
   fixedAddressesScript,
@@ -108,6 +121,7 @@ export async function endBoot(
   signal: AbortSignal,
 ): Promise<void> {
   await runInGuest(agent, bootEndScript, bootEndTimeoutMs, signal);
+  await runInGuest(agent, idleLeaversScript, 60_000, signal);
   await runInGuest(agent, keylessScript, 60_000, signal);
   await runInGuest(agent, leanScript, 120_000, signal);
   if (accelerator === "tcg") await runInGuest(agent, fixedAddressesScript, 60_000, signal);
