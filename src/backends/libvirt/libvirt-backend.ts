@@ -1,4 +1,5 @@
 /** The libvirt backend: full virtual machines of cloud images, run by QEMU under libvirt's control. */
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
@@ -12,6 +13,7 @@ import type {
   TemplateKeeper,
 } from "../abilities.ts";
 import type { Backend, BackendDescription } from "../backend.ts";
+import { createSlots } from "../../core/slots.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration/acceleration.ts";
 import { readConsoleLog } from "./domain/console-log.ts";
@@ -68,6 +70,9 @@ export type LibvirtBackend = Backend &
   MountTeller &
   MemoryTeller;
 
+/** A clone is ready in a second. One that takes longer than this waits for something else than a CPU, or for ever. */
+const longestTurnMs = 5_000;
+
 export const libvirtDescription: BackendDescription = {
   name: "libvirt",
   description: "full virtual machines with their own kernel, by libvirt and QEMU",
@@ -109,7 +114,8 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     usual: options.usualShape === undefined ? undefined : machineSizeOf(options.usualShape),
     budgetBytes,
   });
-  const dependencies: MachineDependencies = { host, prepared, templates, shells, settings };
+  const turns = createSlots(availableParallelism(), longestTurnMs);
+  const dependencies: MachineDependencies = { host, prepared, templates, shells, turns, settings };
   const channels = new Map<string, Duplex>();
   let sweep: Promise<unknown> | undefined;
 

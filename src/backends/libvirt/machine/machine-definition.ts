@@ -1,6 +1,7 @@
 /** What a sandbox's machine is defined as, and what can be known to be impossible before. */
 import { realpath, stat } from "node:fs/promises";
 
+import type { Slots } from "../../../core/slots.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
 import type { GuestMount, MachineSpec, StartedMachine } from "../../backend.ts";
@@ -37,6 +38,8 @@ export interface MachineDependencies {
   prepared: PreparedDisks;
   templates: Templates;
   shells: Shells;
+  /** Of clones: from their launch until they are ready. */
+  turns: Slots;
   settings: MachineSettings;
 }
 

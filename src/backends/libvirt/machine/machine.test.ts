@@ -4,12 +4,14 @@ import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 
 import type { MachineSpec } from "../../backend.ts";
+import { createDeferred } from "../../../core/deferred.ts";
+import { createSlots } from "../../../core/slots.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { imagesInUse, ownMachines, prune } from "../storage/prune.ts";
 import { createShells } from "../template/shells.ts";
 import { templateFiles } from "../template/template-files.ts";
 import type { MachineShape } from "../template/template-key.ts";
-import type { Templates } from "../template/templates.ts";
+import type { Templates, Way } from "../template/templates.ts";
 import { createMemoryHost, type MemoryHost } from "../testing/memory-host.ts";
 import { testMachine } from "../testing/test-machine.ts";
 
@@ -37,6 +39,24 @@ const noTemplates: Templates = {
   building: new Set(),
 };
 
+/** A template that somebody removes in the moment in which it is to be used: there is no marker. */
+function lostWay(): Way {
+  const files = templateFiles(key, "00000002");
+  const stamp = { sizeBytes: 0, inode: "1", modified: "0", changed: "0" };
+  const shape: MachineShape = { architecture: "x86_64", accelerator: "tcg", vcpus: 1, memoryBytes: 2 ** 30 };
+  const stamps = { disk: stamp, ram: stamp, state: stamp, blank: stamp };
+  const details = { ...shape, type: "shell" as const, preparedDisk, stamps };
+  const marker = {
+    disk: files.disk,
+    fingerprint: "",
+    reference: "debian:12",
+    createdAt: "",
+    template: details,
+  };
+  const template = { key, build: "00000002", files, marker };
+  return { template, state: Buffer.alloc(0), shape, growth: undefined };
+}
+
 function setUp(host: MemoryHost, owner = "me") {
   const marker = { disk: preparedDisk, fingerprint: "sha256:aa", reference: "debian:12", createdAt: "now" };
   host.volumes.set(preparedDisk, { backing: "/images/debian.qcow2" });
@@ -47,6 +67,7 @@ function setUp(host: MemoryHost, owner = "me") {
     prepared,
     templates: noTemplates,
     shells: createShells(host, { owner, perTemplate: 0 }),
+    turns: createSlots(2, 60_000),
     settings: { owner, kvmVerdictPath: join(folder, "kvm.json"), runtimeFolder: join(folder, "net") },
   };
 }
@@ -115,29 +136,44 @@ test("one that is to boot boots, and says why, whatever there is to clone", asyn
 test("one whose clone cannot be launched boots, says why, and its template is not the one to blame", async () => {
   const dependencies = setUp(createMemoryHost());
   const blamed: string[] = [];
-  const files = templateFiles(key, "00000002");
-  const stamp = { sizeBytes: 0, inode: "1", modified: "0", changed: "0" };
-  const shape: MachineShape = { architecture: "x86_64", accelerator: "tcg", vcpus: 1, memoryBytes: 2 ** 30 };
-  const stamps = { disk: stamp, ram: stamp, state: stamp, blank: stamp };
-  const details = { ...shape, type: "shell" as const, preparedDisk, stamps };
-  const marker = {
-    disk: files.disk,
-    fingerprint: "",
-    reference: "debian:12",
-    createdAt: "",
-    template: details,
-  };
-  const way = { template: { key, build: "00000002", files, marker }, state: Buffer.alloc(0), shape };
   dependencies.templates = {
     ...noTemplates,
-    wayFor: async () => ({ ...way, growth: undefined }),
+    wayFor: async () => lostWay(),
     reportFailure: async (_template, reason) => void blamed.push(reason),
   };
-  // Somebody removes it in this moment: there is no marker.
   const { start, clone } = await createMachine(dependencies, spec, context);
   expect(start).toMatchObject({ how: "booted", reason: expect.stringContaining("it was removed") });
   expect({ clone, blamed }).toEqual({ clone: undefined, blamed: [] });
   expect(dependencies.host.machines.get("heyvm-sb-0000000a")?.state).toBe("running");
+  await destroyMachine(dependencies, spec.id, signal);
+});
+
+test("of many clones only so many start at once; the others wait, say so, and leave nothing when they give up", async () => {
+  const host = createMemoryHost();
+  const dependencies = { ...setUp(host), turns: createSlots(1, 60_000) };
+  dependencies.templates = { ...noTemplates, wayFor: async () => lostWay() };
+  const others = await dependencies.turns.take("other machines", signal);
+  const waits = createDeferred<void>();
+  const titles: string[] = [];
+  const onStep = ({ id, title }: { id: string; title: string }): void => {
+    titles.push(title);
+    if (id === "turn") waits.resolve();
+  };
+  const [abort, before] = [new AbortController(), new Set(host.volumes.keys())];
+  const givenUp = createMachine(dependencies, spec, { signal: abort.signal, onStep });
+  await waits.promise;
+  abort.abort();
+  await expect(givenUp).rejects.toMatchObject({ code: "aborted" });
+  expect(titles).toEqual(["Waiting for other machines to start"]);
+  expect({ volumes: new Set(host.volumes.keys()), machines: host.machines.size }).toEqual({
+    volumes: before,
+    machines: 0,
+  });
+
+  const late = createMachine(dependencies, spec, context);
+  others.release();
+  expect((await late).start).toMatchObject({ how: "booted" });
+  expect(dependencies.turns.isFull, "its turn is over as soon as it is known to boot").toBe(false);
   await destroyMachine(dependencies, spec.id, signal);
 });
 

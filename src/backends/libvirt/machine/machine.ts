@@ -1,4 +1,5 @@
 /** Making, starting, ending and removing one sandbox's machine. */
+import type { Slot } from "../../../core/slots.ts";
 import { AbortedError, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
 import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
 import { tryClone, wayOf } from "./cloning.ts";
@@ -7,6 +8,7 @@ import { machineNames, machineOfVolume } from "../names.ts";
 import { closeNetwork } from "../network/network.ts";
 import { isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { templatesAreOff } from "../template/obstacle.ts";
+import type { Way } from "../template/templates.ts";
 import { reportStep } from "../report-step.ts";
 
 /** How long undoing may take; it does not end with the signal that ended the work. */
@@ -18,8 +20,8 @@ export async function createMachine(
   spec: MachineSpec,
   context: MakingContext,
 ): Promise<StartedMachine> {
-  const { host, prepared, shells } = dependencies;
-  const { signal, onStep } = context;
+  const { host, prepared } = dependencies;
+  const { signal } = context;
   const image = imageOf(spec);
   if (spec.diskBytes !== undefined && spec.diskBytes < image.virtualSizeBytes) {
     const least = Math.ceil(image.virtualSizeBytes / 1024 ** 2);
@@ -34,6 +36,44 @@ export async function createMachine(
   await checkHost(host, spec, signal);
   const preparedDisk = await prepared.ensure(image, spec.type, context);
   const way = await wayOf(dependencies, preparedDisk, spec, context);
+  const turn = way.template === undefined ? undefined : await takeTurn(dependencies, context);
+  try {
+    const { clone, ...started } = await makeMachine(dependencies, spec, { preparedDisk, way }, context);
+    if (clone === undefined) {
+      turn?.release();
+      return started;
+    }
+    const works = async (): Promise<void> => {
+      turn?.release();
+      await clone.works();
+    };
+    const fails = async (reason: string): Promise<void> => {
+      turn?.release();
+      await clone.fails(reason);
+    };
+    return { ...started, clone: { works, fails } };
+  } catch (error) {
+    turn?.release();
+    throw error;
+  }
+}
+
+/** Of many creates at once each would have a small share of a CPU, and the first would be as late as the last. */
+async function takeTurn({ turns }: MachineDependencies, { signal, onStep }: MakingContext): Promise<Slot> {
+  const take = async (): Promise<Slot> => await turns.take("waiting for other machines to start", signal);
+  return turns.isFull
+    ? await reportStep(onStep, "turn", "Waiting for other machines to start", take)
+    : await take();
+}
+
+async function makeMachine(
+  dependencies: MachineDependencies,
+  spec: MachineSpec,
+  { preparedDisk, way }: { preparedDisk: string; way: Way },
+  context: MakingContext,
+): Promise<StartedMachine> {
+  const { host, shells } = dependencies;
+  const { signal, onStep } = context;
   const storage = await host.storage(signal);
   const names = machineNames(spec.id);
   await context.lastLook?.();
@@ -59,7 +99,12 @@ export async function createMachine(
     const title = `Starting the machine${reason === templatesAreOff ? "" : ` (it boots: ${reason})`}`;
     await reportStep(onStep, "machine", title, async () => {
       const backing = { path: storage.path(preparedDisk), format: "qcow2" as const };
-      await storage.createOverlay(names.disk, backing, spec.diskBytes ?? image.virtualSizeBytes, signal);
+      await storage.createOverlay(
+        names.disk,
+        backing,
+        spec.diskBytes ?? imageOf(spec).virtualSizeBytes,
+        signal,
+      );
       await host.domains.start(names.domain, signal);
     });
     await clone.report?.fails(reason);
