@@ -16,6 +16,8 @@ const bundle = await rolldown({
     "daemon/main": join(compiled, "daemon/main.js"),
   },
   platform: "node",
+  // jsonc-parser's other half asks for its parts by a function that nobody can follow.
+  resolve: { mainFields: ["module", "main"] },
   // What ws makes use of where somebody has installed it.
   external: ["bufferutil", "utf-8-validate"],
   onLog: (level, log) => {

@@ -1,6 +1,6 @@
 /** Reads settings.json into dotted keys with the line each stands in. */
-import { messageOf } from "../errors/index.ts";
-import { locateJsonKeys } from "./json-lines.ts";
+import { getNodeValue, type Node, type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
+
 import { nearest } from "./nearest.ts";
 import { SettingsInvalidError } from "./settings-error.ts";
 import { isSettingKey, type SettingKey, settingKeys } from "./setting-keys.ts";
@@ -12,47 +12,59 @@ export interface FileSetting {
 
 const groups = new Set(settingKeys.filter((key) => key.includes(".")).map((key) => key.split(".")[0]));
 
-/** Throws `settings_invalid` for what is not JSON, not an object, or has a key that does not exist. */
+/**
+ * Comments and trailing commas are allowed. Throws `settings_invalid` for what is not JSON otherwise, not an object, or has a key that does not
+ * exist.
+ */
 export function parseSettingsFile(text: string, path: string): Map<SettingKey, FileSetting> {
-  const parsed = parseJson(text, path);
-  if (!isObject(parsed)) {
-    throw new SettingsInvalidError(`${path}:1: the settings must be one JSON object`, {
-      origin: `${path}:1`,
+  const lineOf = ({ offset }: Pick<Node, "offset">): number => text.slice(0, offset).split("\n").length;
+  const errors: ParseError[] = [];
+  const tree = parseTree(text, errors, { allowTrailingComma: true });
+  // An empty file is what `touch` leaves behind: no settings.
+  if (text.trim() === "") return new Map();
+  if (errors[0] !== undefined) throw notJson(errors[0], path, lineOf(errors[0]));
+  if (tree?.type !== "object") {
+    const line = tree === undefined ? 1 : lineOf(tree);
+    throw new SettingsInvalidError(`${path}:${line}: the settings must be one JSON object`, {
+      origin: `${path}:${line}`,
     });
   }
-  const lines = locateJsonKeys(text);
   const found = new Map<SettingKey, FileSetting>();
-  const add = (key: string, value: unknown): void => {
-    const line = lines.get(key) ?? 1;
+  const add = (key: string, { value, line }: Member): void => {
     if (!isSettingKey(key)) throw unknownKey(key, path, line);
-    found.set(key, { value, line });
+    found.set(key, { value: getNodeValue(value), line });
   };
-  for (const [key, value] of Object.entries(parsed)) {
+  for (const member of members(tree, lineOf)) {
+    const { key, value, line } = member;
     if (key === "$schema") continue;
     if (groups.has(key)) {
-      if (!isObject(value)) throw wrongGroup(key, path, lines.get(key) ?? 1);
-      for (const [inner, innerValue] of Object.entries(value)) add(`${key}.${inner}`, innerValue);
+      if (value.type !== "object") throw wrongGroup(key, path, line);
+      for (const inner of members(value, lineOf)) add(`${key}.${inner.key}`, inner);
     } else {
-      add(key, value);
+      add(key, member);
     }
   }
   return found;
 }
 
-function parseJson(text: string, path: string): unknown {
-  try {
-    // An empty file is what `touch` leaves behind: no settings.
-    return text.trim() === "" ? {} : JSON.parse(text);
-  } catch (error) {
-    const message = messageOf(error);
-    const position = /position (\d+)/.exec(message)?.[1];
-    const before = position === undefined ? text : text.slice(0, Number(position));
-    const line = before.split("\n").length;
-    throw new SettingsInvalidError(`${path}:${line}: not valid JSON: ${message}`, {
-      origin: `${path}:${line}`,
-      cause: error,
-    });
-  }
+interface Member {
+  key: string;
+  value: Node;
+  line: number;
+}
+
+function members(object: Node, lineOf: (node: Node) => number): Member[] {
+  return (object.children ?? []).flatMap(({ children: [key, value] = [] }) =>
+    key === undefined || value === undefined ? [] : [{ key: String(key.value), value, line: lineOf(key) }],
+  );
+}
+
+function notJson({ error }: ParseError, path: string, line: number): SettingsInvalidError {
+  // "CommaExpected"
+  const what = printParseErrorCode(error)
+    .replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ")
+    .toLowerCase();
+  return new SettingsInvalidError(`${path}:${line}: not valid JSON: ${what}`, { origin: `${path}:${line}` });
 }
 
 function unknownKey(key: string, path: string, line: number): SettingsInvalidError {
@@ -74,8 +86,4 @@ function wrongGroup(key: string, path: string, line: number): SettingsInvalidErr
     origin: `${path}:${line}`,
     hint: `it holds ${members.join(", ")}`,
   });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -93,6 +93,13 @@ test("a wrong value in the environment names the variable", async () => {
   await expect(load(undefined, { HEYVM_CPUS: "many" })).rejects.toThrow(/cpus \(HEYVM_CPUS\) is "many"/);
 });
 
+test("a file may have comments, and a comma after the last entry", async () => {
+  const file = '// ours\n{\n  "cpus": 2, /* was 1 */\n  "libvirt": {"uri": "qemu:///system",},\n}\n';
+  const { values, entries } = await load(file);
+  expect({ cpus: values.cpus, uri: values["libvirt.uri"] }).toEqual({ cpus: 2, uri: "qemu:///system" });
+  expect(entries.find(({ key }) => key === "libvirt.uri")?.origin).toMatch(/:4$/);
+});
+
 test("an empty file is no settings", async () => {
   expect((await load("")).values.cpus).toBe(1);
 });

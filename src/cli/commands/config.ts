@@ -12,7 +12,7 @@ export function define(command: Command): void {
       "after",
       `
 A flag beats an environment variable, which beats ~/.heyo/settings.json, which beats the default. The settings of the
-daemon itself (sockets, mirrors, image folders, templates, pool) are read when it starts.`,
+daemon itself (sockets, mirrors, image folders, templates, pool) are read when it starts. The file may have comments.`,
     )
     .action(async (keys: string[]) => {
       const invocation = createInvocation(command);

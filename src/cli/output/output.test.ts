@@ -1,10 +1,11 @@
+import stringWidth from "string-width";
 import { describe, expect, test } from "vitest";
 
 import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import { exitCodeOf, renderError } from "./errors.ts";
 import { createStyle, usesColors } from "./style.ts";
 import { renderTable } from "./table.ts";
-import { displayWidth, printable, truncate } from "./text.ts";
+import { printable, truncate } from "./text.ts";
 import { coarse, formatSeconds, formatSpan } from "./time.ts";
 
 const plain = createStyle(false);
@@ -28,8 +29,8 @@ describe("text", () => {
   });
 
   test("wide characters count two columns, combining ones none", () => {
-    expect(displayWidth("日本")).toBe(4);
-    expect(displayWidth("e\u0301")).toBe(1);
+    expect(stringWidth("日本")).toBe(4);
+    expect(stringWidth("e\u0301")).toBe(1);
     expect(truncate("日本語", 5)).toBe("日本…");
     expect(truncate("short", 5)).toBe("short");
   });
@@ -68,7 +69,7 @@ describe("tables", () => {
 
   test("a narrow terminal cuts the flexible column", () => {
     const lines = renderTable(columns, rows, { width: 24 });
-    expect(lines.every((line) => displayWidth(line) <= 24)).toBe(true);
+    expect(lines.every((line) => stringWidth(line) <= 24)).toBe(true);
     expect(lines[1]).toBe("sb-1   a-very-lon…  1");
   });
 });

@@ -1,4 +1,6 @@
-import { displayWidth, pad, printable, truncate } from "./text.ts";
+import stringWidth from "string-width";
+
+import { pad, printable, truncate } from "./text.ts";
 
 export interface Column<Row> {
   title: string;
@@ -23,7 +25,7 @@ export function renderTable<Row>(
   const columns = columnsThatFit(allColumns, rows, options.width);
   const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
   const widths = columns.map((column, index) =>
-    Math.max(displayWidth(column.title), ...cells.map((row) => displayWidth(row[index] ?? ""))),
+    Math.max(stringWidth(column.title), ...cells.map((row) => stringWidth(row[index] ?? ""))),
   );
   shrink(widths, columns, options.width);
   const lay = (texts: readonly string[], paint: (cell: string, index: number) => string): string =>
@@ -55,7 +57,7 @@ function columnsThatFit<Row>(
   if (width === undefined) return columns;
   const kept = [...columns];
   const narrowest = ({ title, value, flexible }: Column<Row>): number => {
-    const widest = Math.max(displayWidth(title), ...rows.map((row) => displayWidth(printable(value(row)))));
+    const widest = Math.max(stringWidth(title), ...rows.map((row) => stringWidth(printable(value(row)))));
     return flexible === true ? Math.min(widest, narrowestFlexible) : widest;
   };
   const total = (): number => kept.reduce((sum, column) => sum + narrowest(column) + gap.length, -gap.length);

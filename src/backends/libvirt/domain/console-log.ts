@@ -1,5 +1,6 @@
 /** What a machine printed on its serial console. */
 import { open } from "node:fs/promises";
+import { stripVTControlCharacters } from "node:util";
 
 import type { Storage } from "../host.ts";
 
@@ -18,11 +19,8 @@ export async function readConsoleLog(
 
 /** The log's last lines as text that is safe to print: the guest decides what is in it. */
 export function lastLines(log: Buffer, lines: number): string {
-  const text = log
-    .toString("utf8")
-    // Terminal control sequences first, then every other control character.
-    // oxlint-disable-next-line no-control-regex -- they are what is removed
-    .replace(/\u001b(?:\[[0-9;?]*[ -/]*[@-~]|[@-_])/g, "")
+  // Terminal control sequences first, then every other control character.
+  const text = stripVTControlCharacters(log.toString("utf8"))
     // oxlint-disable-next-line no-control-regex -- they are what is removed
     .replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "");
   return text
