@@ -87,7 +87,7 @@ export async function wholly<T>(
   });
 }
 
-/** The image that it asks for is looked up, and noted in its record. */
+/** The image that it asks for is looked up, and noted. */
 export async function findImage(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -103,10 +103,12 @@ export async function findImage(
   const { spec, warnings } = sandbox.record;
   const { warning } = held.image;
   if (warning !== undefined) progress.onWarning(warning);
-  await change(context, sandbox, {
+  // Written with the next change: a record that says `provisioning` is removed by the next daemon, whatever its image was.
+  sandbox.record = {
+    ...sandbox.record,
     spec: { ...spec, image: held.image },
     warnings: [...warnings, ...(warning === undefined ? [] : [warning])],
-  });
+  };
 }
 
 /** The machine of a sandbox whose image was found, started. */

@@ -1,6 +1,7 @@
 /** The storage pool of a real session daemon. */
-import { writeFile } from "node:fs/promises";
+import { mkdir, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { connectLibvirt, type LibvirtConnection, LibvirtError } from "../../../libvirt/index.ts";
@@ -30,18 +31,50 @@ afterAll(async () => {
   await session?.stop();
 });
 
+/** Whether libvirt knows of it: it looks into each volume of a pool when it is to list them, or to find one that it has not seen. */
+async function isSeen(volume: string): Promise<boolean> {
+  const pool = await connection.pools.lookupByName(poolName);
+  return await connection.volumes.lookupByName(pool, volume).then(
+    () => true,
+    (error: unknown) => {
+      if (LibvirtError.hasCode(error, "noStorageVolume")) return false;
+      throw error;
+    },
+  );
+}
+
+test("what was made past libvirt is listed and removed without a look at the whole pool", async () => {
+  const signal = AbortSignal.timeout(60_000);
+  const storage = await host.storage(signal);
+  await writeFile(join(folder, "clone.qcow2"), "");
+  await mkdir(join(folder, "lost+found"));
+  expect(await storage.list(signal)).toEqual(["clone.qcow2"]);
+  await storage.remove("clone.qcow2", signal);
+  expect(await storage.list(signal)).toEqual([]);
+  expect(await isSeen("clone.qcow2")).toBe(false);
+
+  // What libvirt made it also removes, so that its own list is right.
+  await storage.createFile("seed.iso", 4, Readable.from([Buffer.from("seed")]), signal);
+  expect(await isSeen("seed.iso")).toBe(true);
+  await storage.remove("seed.iso", signal);
+  expect(await isSeen("seed.iso")).toBe(false);
+  await rmdir(join(folder, "lost+found"));
+});
+
+test("a pool that has other things than files is listed by libvirt", async () => {
+  const signal = AbortSignal.timeout(60_000);
+  const storage = await host.storage(signal);
+  await writeFile(join(folder, "disk"), "");
+  await symlink("disk", join(folder, "link"));
+  expect((await storage.list(signal)).toSorted()).toEqual(["disk", "link"]);
+  await rm(join(folder, "link"));
+  await storage.remove("disk", signal);
+  expect(await storage.has("disk", signal)).toBe(false);
+});
+
 test("what is not there costs no look at the whole pool, and what libvirt has not seen yet is found", async () => {
   const signal = AbortSignal.timeout(60_000);
   const storage = await host.storage(signal);
-  const pool = await connection.pools.lookupByName(poolName, { signal });
-  const isSeen = async (volume: string) =>
-    await connection.volumes.lookupByName(pool, volume, { signal }).then(
-      () => true,
-      (error: unknown) => {
-        if (LibvirtError.hasCode(error, "noStorageVolume")) return false;
-        throw error;
-      },
-    );
   await writeFile(join(folder, "console.log"), "printed");
 
   expect(await storage.read("absent", 10, signal)).toBeUndefined();

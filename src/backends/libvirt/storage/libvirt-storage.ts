@@ -1,5 +1,5 @@
 /** The storage pool `heyvm`, by libvirt's storage volumes. */
-import { access, constants, copyFile } from "node:fs/promises";
+import { access, constants, copyFile, lstat, readdir, unlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -93,14 +93,16 @@ export function createStorage(
   const path = (volume: string) => join(folder, volume);
 
   async function find(connection: LibvirtConnection, volume: string, signal: AbortSignal) {
-    const look = () =>
-      orUndefined(connection.volumes.lookupByName(pool, volume, { signal }), "noStorageVolume");
-    const known = await look();
+    const known = await lookUp(connection, volume, signal);
     if (known !== undefined) return known;
     if (isLocal && (await isAbsent(volume))) return undefined;
-    // Made past libvirt's storage driver, as console logs are.
+    // Made past libvirt's storage driver, as console logs and the disks of clones are.
     await refresh(connection, signal);
-    return look();
+    return lookUp(connection, volume, signal);
+  }
+
+  function lookUp({ volumes }: LibvirtConnection, volume: string, signal: AbortSignal) {
+    return orUndefined(volumes.lookupByName(pool, volume, { signal }), "noStorageVolume");
   }
 
   /** For sure: of a pool whose folder is gone, libvirt tells what is wrong. */
@@ -126,11 +128,12 @@ export function createStorage(
   const storage: Storage = {
     folder,
     path,
-    list: (signal) =>
-      link.use({ what: "listing the storage pool", signal }, async (connection) => {
+    list: async (signal) =>
+      (isLocal ? await filesIn(folder) : undefined) ??
+      (await link.use({ what: "listing the storage pool", signal }, async (connection) => {
         await refresh(connection, signal);
         return (await connection.volumes.list(pool, { signal })).map(({ name }) => name);
-      }),
+      })),
     async has(volume, signal) {
       // The file itself where it can be seen: somebody may have removed it past libvirt.
       const code = isLocal ? await accessCode(path(volume)) : "EACCES";
@@ -188,7 +191,9 @@ export function createStorage(
     },
     remove: (volume, signal) =>
       link.use({ what: `removing ${volume}`, signal }, async (connection) => {
-        const found = await find(connection, volume, signal);
+        const known = await lookUp(connection, volume, signal);
+        if (known === undefined && isLocal && (await removeFile(path(volume)))) return;
+        const found = known ?? (await find(connection, volume, signal));
         if (found !== undefined) {
           await orUndefined(
             connection.volumes.delete(found, { signal, timeoutMs: 60_000 }),
@@ -198,6 +203,28 @@ export function createStorage(
       }),
   };
   return storage;
+}
+
+/**
+ * The names of a folder's files, which cost nothing; libvirt looks into each volume of a pool to list them. `undefined`
+ * where libvirt has to be asked: it cannot be read, or has other things than files in it.
+ */
+async function filesIn(folder: string): Promise<string[] | undefined> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const others = entries.filter((entry) => !entry.isDirectory());
+  if (entries.length === 0 || !others.every((entry) => entry.isFile())) return undefined;
+  return others.map(({ name }) => name);
+}
+
+/** Whether it was there and could be removed: libvirt may do what we may not. */
+async function removeFile(path: string): Promise<boolean> {
+  try {
+    if (!(await lstat(path)).isFile()) return false;
+    await unlink(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function readVolume(
