@@ -5,9 +5,23 @@
  *     node --import tsx script/bundle-programs.ts COMPILED DIST
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { argv } from "node:process";
 import { rolldown } from "rolldown";
+
+/** https://opensource.org/license/mit */
+const mitTerms = `Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation
+files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy,
+modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.`;
 
 const [compiled = "", dist = ""] = argv.slice(2);
 const bundle = await rolldown({
@@ -29,32 +43,42 @@ const { output } = await bundle.write({
   dir: dist,
   format: "esm",
   entryFileNames: "[name].js",
-  chunkFileNames: "chunks/[name]-[hash].js",
+  // Without a hash: a command that is under way while another build takes their place still finds what it reads late.
+  chunkFileNames: "chunks/[name].js",
 });
 const modules = output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
 writeFileSync(join(dist, "licenses.txt"), licensesOf(modules));
 
-/** What is copied into a program brings its licence along. */
+/** What is copied into a program brings its licence along, and those of what its makers had copied. */
 function licensesOf(files: readonly string[]): string {
   const inside = /^(.*\/node_modules\/((?:@[^/]+\/)?[^/]+))\//;
-  const packages = new Map<string, string>();
+  const texts = new Map<string, string>();
   for (const file of files) {
-    const [, folder, name] = inside.exec(file) ?? [];
-    if (folder !== undefined && name !== undefined) packages.set(name, folder);
+    const [, root, name] = inside.exec(file) ?? [];
+    if (root === undefined || name === undefined) continue;
+    texts.set(name, licenseIn(root) ?? namedLicense(root));
+    for (let folder = dirname(file); folder !== root; folder = dirname(folder)) {
+      const text = licenseIn(folder);
+      if (text !== undefined) texts.set(`${name}/${relative(root, folder)}`, text);
+    }
   }
-  return [...packages.entries()]
+  return [...texts.entries()]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, folder]) => `${name}\n\n${licenseIn(folder)}\n`)
+    .map(([name, text]) => `${name}\n\n${text}\n`)
     .join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** A few packages name their licence without its text. */
-function licenseIn(folder: string): string {
+function licenseIn(folder: string): string | undefined {
   const name = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-  if (name !== undefined) return readFileSync(join(folder, name), "utf8").trim();
+  return name === undefined ? undefined : readFileSync(join(folder, name), "utf8").trim();
+}
+
+/** A few packages name their licence without its text. Of any but this one, somebody has to look. */
+function namedLicense(folder: string): string {
   const manifest: { license?: string; author?: string | { name: string } } = JSON.parse(
     readFileSync(join(folder, "package.json"), "utf8"),
   );
+  if (manifest.license !== "MIT") throw new Error(`${folder} has no licence's text`);
   const author = typeof manifest.author === "string" ? manifest.author : manifest.author?.name;
-  return [manifest.license ?? "no licence is named", author].filter(Boolean).join(", ");
+  return `MIT License\n\nCopyright (c) ${author ?? "its authors"}\n\n${mitTerms}`;
 }
