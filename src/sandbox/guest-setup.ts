@@ -32,7 +32,7 @@ export class SetupHookError extends HeyvmError {
   }
 }
 
-/** What a guest needs whatever it is used for: identity, mounts, working directory, network. */
+/** What a guest needs whatever it is used for: identity, mounts, working directory. Its network may take longer. */
 export async function prepareGuest(
   context: SandboxContext,
   sandbox: LiveSandbox,
@@ -56,12 +56,20 @@ export async function prepareGuest(
     await Promise.all([identifying, equipGuest(agent, spec, started.guestMounts, signal)]);
     if (spec.mounts.length > 0) await trustMountedRepositories(agent, progress);
   });
-  if (spec.network) {
-    const title = "Waiting for the guest's network";
-    const isUp = await inStep(progress, { id: "network", title }, () => waitForNetwork(agent, signal));
-    if (!isUp) progress.onWarning("the guest has no route yet: its network may not work");
-  }
   return agent;
+}
+
+/** Last of all, and only warns: a guest without a route is of use, too. */
+export async function awaitNetwork(
+  { record: { spec } }: LiveSandbox,
+  agent: AgentSession,
+  progress: Progress,
+): Promise<void> {
+  if (!spec.network) return;
+  const title = "Waiting for the guest's network";
+  const wait = async (): Promise<boolean> => await waitForNetwork(agent, progress.signal);
+  const isUp = await inStep(progress, { id: "network", title }, wait);
+  if (!isUp) progress.onWarning("the guest has no route yet: its network may not work");
 }
 
 /** Behind the create of a new sandbox. */

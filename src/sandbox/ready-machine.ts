@@ -7,7 +7,7 @@ import type { StartedMachine } from "../backends/backend.ts";
 import { type ErrorCode, firstLine, toHeyvmError } from "../errors/index.ts";
 import { disconnect } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
-import { prepareGuest } from "./guest-setup.ts";
+import { awaitNetwork, prepareGuest } from "./guest-setup.ts";
 import { findImage, makeMachine } from "./making.ts";
 import type { Progress } from "./progress.ts";
 import type { LiveSandbox } from "./registry.ts";
@@ -42,14 +42,13 @@ export async function makeReadyMachine(
 ): Promise<ReadyMachine> {
   await findImage(context, sandbox, progress);
   const started = await makeMachine(context, sandbox, wanted, progress);
-  if (started.clone === undefined) {
-    return { started, agent: await prepareGuest(context, sandbox, started, progress, true) };
-  }
+  if (started.clone === undefined) return await makeReady(context, sandbox, started, progress);
   const late = AbortSignal.timeout(cloneMs);
   const soon = { ...progress, signal: AbortSignal.any([progress.signal, late]) };
   try {
     const agent = await prepareGuest(context, sandbox, started, soon, true);
     await started.clone.works();
+    await awaitNetwork(sandbox, agent, soon);
     return { started, agent };
   } catch (error) {
     if (progress.signal.aborted) throw error;
@@ -67,6 +66,17 @@ export async function makeReadyMachine(
     const again = { ...progress, onWarning };
     const booted = await makeMachine(context, sandbox, { ...wanted, boot: reason }, again);
     await started.clone.fails(reason);
-    return { started: booted, agent: await prepareGuest(context, sandbox, booted, again, true) };
+    return await makeReady(context, sandbox, booted, again);
   }
+}
+
+async function makeReady(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+  started: StartedMachine,
+  progress: Progress,
+): Promise<ReadyMachine> {
+  const agent = await prepareGuest(context, sandbox, started, progress, true);
+  await awaitNetwork(sandbox, agent, progress);
+  return { started, agent };
 }

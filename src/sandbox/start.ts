@@ -2,7 +2,7 @@
 import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpOf, withoutRebootWarnings } from "./guest-reboot.ts";
-import { prepareGuest, putToUse } from "./guest-setup.ts";
+import { awaitNetwork, prepareGuest, putToUse } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { inStep, type Progress } from "./progress.ts";
@@ -64,6 +64,7 @@ async function startChecked(
     );
     for (const warning of started.warnings) progress.onWarning(warning);
     const agent = await prepareGuest(context, sandbox, started, progress, false);
+    await awaitNetwork(sandbox, agent, progress);
     await putToUse(sandbox, agent, progress, false);
     progress.signal.throwIfAborted();
     await change(context, sandbox, {

@@ -13,7 +13,6 @@ import type {
   TemplateKeeper,
 } from "../abilities.ts";
 import type { Backend, BackendDescription } from "../backend.ts";
-import { createSlots } from "../../core/slots.ts";
 import { toHeyvmError } from "../../errors/index.ts";
 import { acceleratorFor, chooseAcceleration } from "./acceleration/acceleration.ts";
 import { readConsoleLog } from "./domain/console-log.ts";
@@ -25,6 +24,7 @@ import { endLooks } from "./acceleration/kvm-verdict.ts";
 import { buildTemplate } from "./machine/cloning.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine/machine.ts";
 import { checkHost, type MachineDependencies, machineSizeOf, titleOf } from "./machine/machine-definition.ts";
+import { createTurns } from "./machine/turns.ts";
 import { machineStatus } from "./machine/machine-status.ts";
 import { mountedMachines } from "./machine/mounted-machines.ts";
 import { agentChannel } from "../guest/guest-service.ts";
@@ -70,9 +70,6 @@ export type LibvirtBackend = Backend &
   MountTeller &
   MemoryTeller;
 
-/** A clone is ready in a second. One that takes longer than this waits for something else than a CPU, or for ever. */
-const longestTurnMs = 5_000;
-
 export const libvirtDescription: BackendDescription = {
   name: "libvirt",
   description: "full virtual machines with their own kernel, by libvirt and QEMU",
@@ -114,7 +111,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
     usual: options.usualShape === undefined ? undefined : machineSizeOf(options.usualShape),
     budgetBytes,
   });
-  const turns = createSlots(availableParallelism(), longestTurnMs);
+  const turns = createTurns(availableParallelism());
   const dependencies: MachineDependencies = { host, prepared, templates, shells, turns, settings };
   const channels = new Map<string, Duplex>();
   let sweep: Promise<unknown> | undefined;

@@ -82,7 +82,7 @@ export async function tryClone(
   hasShell: boolean,
   { signal, onStep }: MachineContext,
 ): Promise<Attempt> {
-  const { host, templates, shells, settings } = dependencies;
+  const { host, templates, shells, turns, settings } = dependencies;
   const { domain, disk } = machineNames(spec.id);
   const { shape: asBooted, started } = await defineMachine(dependencies, spec, signal);
   const shape = { ...asBooted, ...machine };
@@ -97,7 +97,10 @@ export async function tryClone(
   const isFinal = (error: unknown): boolean =>
     signal.aborted || ["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code);
   const report: CloneReport = {
-    works: () => templates.reportSuccess(template),
+    works: async () => {
+      turns.end(spec.id);
+      await templates.reportSuccess(template);
+    },
     fails: (reason) => templates.reportFailure(template, reason, { hadWorked: !mustAnswer }),
   };
   let hasBegun = false;

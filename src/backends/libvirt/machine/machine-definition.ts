@@ -1,7 +1,6 @@
 /** What a sandbox's machine is defined as, and what can be known to be impossible before. */
 import { realpath, stat } from "node:fs/promises";
 
-import type { Slots } from "../../../core/slots.ts";
 import { errnoOf, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
 import type { GuestMount, MachineSpec, StartedMachine } from "../../backend.ts";
@@ -21,6 +20,7 @@ import { machineNames, uuidFor } from "../names.ts";
 import { openNetwork } from "../network/network.ts";
 import { ForeignMachineError, isForeign, type Ownership } from "./ownership.ts";
 import type { PreparedDisks } from "../preparation/prepared-disk.ts";
+import type { Turns } from "./turns.ts";
 import type { Shells } from "../template/shells.ts";
 import type { MachineShape } from "../template/template-key.ts";
 import type { Templates } from "../template/templates.ts";
@@ -38,8 +38,7 @@ export interface MachineDependencies {
   prepared: PreparedDisks;
   templates: Templates;
   shells: Shells;
-  /** Of clones: from their launch until they are ready. */
-  turns: Slots;
+  turns: Turns;
   settings: MachineSettings;
 }
 

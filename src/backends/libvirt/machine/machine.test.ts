@@ -5,7 +5,7 @@ import { afterAll, expect, onTestFinished, test } from "vitest";
 
 import type { MachineSpec } from "../../backend.ts";
 import { createDeferred } from "../../../core/deferred.ts";
-import { createSlots } from "../../../core/slots.ts";
+import { createTurns } from "./turns.ts";
 import { createMachine, destroyMachine, startMachine, stopMachine } from "./machine.ts";
 import { imagesInUse, ownMachines, prune } from "../storage/prune.ts";
 import { createShells } from "../template/shells.ts";
@@ -39,6 +39,10 @@ const noTemplates: Templates = {
   building: new Set(),
 };
 
+function failIfWaiting(): void {
+  throw new Error("it has to wait");
+}
+
 /** A template that somebody removes in the moment in which it is to be used: there is no marker. */
 function lostWay(): Way {
   const files = templateFiles(key, "00000002");
@@ -67,7 +71,7 @@ function setUp(host: MemoryHost, owner = "me") {
     prepared,
     templates: noTemplates,
     shells: createShells(host, { owner, perTemplate: 0 }),
-    turns: createSlots(2, 60_000),
+    turns: createTurns(2, 60_000),
     settings: { owner, kvmVerdictPath: join(folder, "kvm.json"), runtimeFolder: join(folder, "net") },
   };
 }
@@ -150,9 +154,9 @@ test("one whose clone cannot be launched boots, says why, and its template is no
 
 test("of many clones only so many start at once; the others wait, say so, and leave nothing when they give up", async () => {
   const host = createMemoryHost();
-  const dependencies = { ...setUp(host), turns: createSlots(1, 60_000) };
+  const dependencies = { ...setUp(host), turns: createTurns(1, 60_000) };
   dependencies.templates = { ...noTemplates, wayFor: async () => lostWay() };
-  const others = await dependencies.turns.take("other machines", signal);
+  await dependencies.turns.take("sb-0000000b", context);
   const waits = createDeferred<void>();
   const titles: string[] = [];
   const onStep = ({ id, title }: { id: string; title: string }): void => {
@@ -171,9 +175,11 @@ test("of many clones only so many start at once; the others wait, say so, and le
   });
 
   const late = createMachine(dependencies, spec, context);
-  others.release();
+  // Whatever ends a machine ends its turn.
+  await destroyMachine(dependencies, "sb-0000000b", signal);
   expect((await late).start).toMatchObject({ how: "booted" });
-  expect(dependencies.turns.isFull, "its turn is over as soon as it is known to boot").toBe(false);
+  // And it is over when it is known to boot: who comes next does not wait.
+  await dependencies.turns.take("sb-0000000c", { signal, onStep: failIfWaiting });
   await destroyMachine(dependencies, spec.id, signal);
 });
 

@@ -1,5 +1,4 @@
 /** Making, starting, ending and removing one sandbox's machine. */
-import type { Slot } from "../../../core/slots.ts";
 import { AbortedError, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
 import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
 import { tryClone, wayOf } from "./cloning.ts";
@@ -20,7 +19,7 @@ export async function createMachine(
   spec: MachineSpec,
   context: MakingContext,
 ): Promise<StartedMachine> {
-  const { host, prepared } = dependencies;
+  const { host, prepared, turns } = dependencies;
   const { signal } = context;
   const image = imageOf(spec);
   if (spec.diskBytes !== undefined && spec.diskBytes < image.virtualSizeBytes) {
@@ -36,34 +35,13 @@ export async function createMachine(
   await checkHost(host, spec, signal);
   const preparedDisk = await prepared.ensure(image, spec.type, context);
   const way = await wayOf(dependencies, preparedDisk, spec, context);
-  const turn = way.template === undefined ? undefined : await takeTurn(dependencies, context);
+  if (way.template !== undefined) await turns.take(spec.id, context);
   try {
-    const { clone, ...started } = await makeMachine(dependencies, spec, { preparedDisk, way }, context);
-    if (clone === undefined) {
-      turn?.release();
-      return started;
-    }
-    const works = async (): Promise<void> => {
-      turn?.release();
-      await clone.works();
-    };
-    const fails = async (reason: string): Promise<void> => {
-      turn?.release();
-      await clone.fails(reason);
-    };
-    return { ...started, clone: { works, fails } };
+    return await makeMachine(dependencies, spec, { preparedDisk, way }, context);
   } catch (error) {
-    turn?.release();
+    turns.end(spec.id);
     throw error;
   }
-}
-
-/** Of many creates at once each would have a small share of a CPU, and the first would be as late as the last. */
-async function takeTurn({ turns }: MachineDependencies, { signal, onStep }: MakingContext): Promise<Slot> {
-  const take = async (): Promise<Slot> => await turns.take("waiting for other machines to start", signal);
-  return turns.isFull
-    ? await reportStep(onStep, "turn", "Waiting for other machines to start", take)
-    : await take();
 }
 
 async function makeMachine(
@@ -72,7 +50,7 @@ async function makeMachine(
   { preparedDisk, way }: { preparedDisk: string; way: Way },
   context: MakingContext,
 ): Promise<StartedMachine> {
-  const { host, shells } = dependencies;
+  const { host, shells, turns } = dependencies;
   const { signal, onStep } = context;
   const storage = await host.storage(signal);
   const names = machineNames(spec.id);
@@ -93,6 +71,7 @@ async function makeMachine(
     if (clone.started !== undefined) {
       return { ...clone.started, start: { how: "cloned" }, clone: clone.report };
     }
+    turns.end(spec.id);
     // The domain first: should we die now, its metadata tells whose the disk is.
     const { started } = await defineMachine(dependencies, spec, signal);
     const { reason } = clone;
@@ -157,10 +136,11 @@ export async function stopMachine(
 
 /** Removes a machine with everything that is its own. Idempotent, and nothing to do for one that is another state folder's. */
 export async function destroyMachine(
-  { host, settings }: MachineDependencies,
+  { host, settings, turns }: MachineDependencies,
   id: string,
   signal: AbortSignal,
 ): Promise<void> {
+  turns.end(id);
   const { domain } = machineNames(id);
   if (await isForeignMachine(host, settings, id, signal)) return;
   await host.domains.kill(domain, signal);
