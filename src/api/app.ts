@@ -17,6 +17,7 @@ import { addSandboxRoutes } from "./routes/sandboxes.ts";
 import { addSystemRoutes } from "./routes/system.ts";
 import { addTemplateRoutes } from "./routes/templates.ts";
 import type { ApiServices } from "./services.ts";
+import { lingerForAnswer } from "./unread-body.ts";
 
 /** No route has this path. */
 export class RouteNotFoundError extends HeyvmError {
@@ -84,6 +85,7 @@ function answerProblem(c: ApiContext, thrown: unknown, log: Log): Response {
   const fields = { request_id: requestId, code: problem.code, method: c.req.method, path: c.req.path };
   if (problem.status >= 500) log.error({ ...fields, err: error }, error.message);
   else log.info(fields, error.message);
+  lingerForAnswer(c.env.incoming, c.env.outgoing);
   return Response.json(problem, {
     status: problem.status,
     headers: { "content-type": "application/problem+json", "x-request-id": requestId },

@@ -7,6 +7,7 @@ import { decodeQueryText } from "../config/file-names.ts";
 import { nearest } from "../config/nearest.ts";
 import { AbortedError, InvalidArgumentError } from "../errors/index.ts";
 import type { ApiContext } from "./api-env.ts";
+import { bodyOf } from "./unread-body.ts";
 
 /** How long a JSON body may be; files go as raw bytes and have no limit. */
 const bodyLimitBytes = 16 * 1_048_576;
@@ -104,15 +105,14 @@ async function readLimited(c: ApiContext): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   try {
-    for await (const chunk of c.env.incoming) {
-      const bytes = Buffer.from(chunk);
-      sizeBytes += bytes.length;
+    for await (const chunk of bodyOf(c.env.incoming)) {
+      sizeBytes += chunk.length;
       if (sizeBytes > bodyLimitBytes) {
         throw new InvalidArgumentError("body", `the body is larger than ${bodyLimitBytes} bytes`, {
           hint: "send large contents with PUT /sandboxes/{id}/files",
         });
       }
-      chunks.push(bytes);
+      chunks.push(chunk);
     }
   } catch (error) {
     if (error instanceof InvalidArgumentError) throw error;

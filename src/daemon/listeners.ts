@@ -12,6 +12,7 @@ import { toProblem } from "../api/problem.ts";
 import type { RequestCheck } from "./auth.ts";
 import { createSocketServer, type SocketServer } from "../api/sockets/upgrade.ts";
 import type { ApiServices } from "../api/services.ts";
+import { lingerForAnswer } from "../api/unread-body.ts";
 import type { TcpAddress } from "./tcp-address.ts";
 import type { TlsFiles } from "./tls-files.ts";
 
@@ -59,6 +60,8 @@ export function createListener(
   const handle = getRequestListener((request, env) => api.fetch(request, env), {
     // Code that runs in this process uses Node's own Request and Response.
     overrideGlobalObjects: false,
+    // A body that nobody has read is a refused one's: `lingerForAnswer` sees to it.
+    autoCleanupIncoming: false,
   });
   const options = {
     headersTimeout: headersTimeoutMs,
@@ -71,9 +74,9 @@ export function createListener(
     onRequest(request, response);
     try {
       if (check(request) === "known") void handle(request, response);
-      else tellStranger(response);
+      else tellStranger(request, response);
     } catch (error) {
-      refuse(response, error);
+      refuse(request, response, error);
     }
   };
   const server =
@@ -127,14 +130,21 @@ export async function closeListener(
 }
 
 /** Of `GET /health` without the token: no more than that somebody is here. */
-function tellStranger(response: ServerResponse): void {
-  // It gets no connection to hold.
-  response.writeHead(200, { "content-type": "application/json", connection: "close" });
+function tellStranger(request: IncomingMessage, response: ServerResponse): void {
+  endConnection(request, response);
+  response.writeHead(200, { "content-type": "application/json" });
   response.end(JSON.stringify({ status: "ok" }));
 }
 
-function refuse(response: ServerResponse, thrown: unknown): void {
+function refuse(request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
   const problem = toProblem(thrown, "");
-  response.writeHead(problem.status, { "content-type": "application/problem+json", connection: "close" });
+  endConnection(request, response);
+  response.writeHead(problem.status, { "content-type": "application/problem+json" });
   response.end(JSON.stringify(problem));
+}
+
+/** Who has shown no token gets no connection to hold. */
+function endConnection(request: IncomingMessage, response: ServerResponse): void {
+  response.shouldKeepAlive = false;
+  lingerForAnswer(request, response);
 }

@@ -21,6 +21,7 @@ import {
   renameFileSchema,
 } from "../schema.ts";
 import type { ApiServices } from "../services.ts";
+import { bodyOf } from "../unread-body.ts";
 import { readBody, readQuery } from "../validate.ts";
 import { toDirectoryEntry, toFileStatus } from "../wire.ts";
 import { flag, sandboxParams } from "./parameters.ts";
@@ -102,7 +103,7 @@ export function addFileRoutes(api: Api, { context, log }: ApiServices): void {
     async (c) => {
       const query = readQuery(c, writeQuery);
       const agentFiles = await files(c);
-      const size = await agentFiles.write(query.path, c.env.incoming, {
+      const size = await agentFiles.write(query.path, bodyOf(c.env.incoming), {
         signal: c.get("signal"),
         ...(query.mode !== undefined && { mode: Number.parseInt(query.mode, 8) }),
         ...(query.user !== undefined && { user: query.user }),
