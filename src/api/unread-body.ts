@@ -19,14 +19,24 @@ export function lingerForAnswer(request: IncomingMessage, response: ServerRespon
   // Else Node closes the connection as soon as the answer is written.
   response.shouldKeepAlive = true;
   response.once("finish", () => {
-    const { socket } = request;
-    const close = (): void => void (isKept || socket.destroySoon());
-    if (request.readableEnded) return close();
-    const timer = setTimeout(() => socket.destroySoon(), lingerMs);
-    request.once("close", () => clearTimeout(timer));
-    request.once("end", close);
-    // Reads on, and throws away.
-    request.on("data", () => undefined);
-    request.resume();
+    afterBody(request, () => {
+      if (!isKept) request.socket.destroySoon();
+    });
   });
+}
+
+/** Reads on and throws away what comes, until the body's end; `then` is not called for a sender who knows none. */
+export function afterBody(request: IncomingMessage, then: () => void): void {
+  if (request.readableEnded) {
+    then();
+    return;
+  }
+  const timer = setTimeout(() => request.socket.destroySoon(), lingerMs);
+  request.once("close", () => clearTimeout(timer));
+  request.once("end", () => {
+    clearTimeout(timer);
+    then();
+  });
+  request.on("data", () => undefined);
+  request.resume();
 }

@@ -12,7 +12,7 @@ import { toProblem } from "../api/problem.ts";
 import type { RequestCheck } from "./auth.ts";
 import { createSocketServer, type SocketServer } from "../api/sockets/upgrade.ts";
 import type { ApiServices } from "../api/services.ts";
-import { lingerForAnswer } from "../api/unread-body.ts";
+import { afterBody } from "../api/unread-body.ts";
 import type { TcpAddress } from "./tcp-address.ts";
 import type { TlsFiles } from "./tls-files.ts";
 
@@ -60,7 +60,7 @@ export function createListener(
   const handle = getRequestListener((request, env) => api.fetch(request, env), {
     // Code that runs in this process uses Node's own Request and Response.
     overrideGlobalObjects: false,
-    // A body that nobody has read is a refused one's: `lingerForAnswer` sees to it.
+    // It would close the connection of a body that nobody has read, at once: `lingerForAnswer` reads on.
     autoCleanupIncoming: false,
   });
   const options = {
@@ -131,20 +131,27 @@ export async function closeListener(
 
 /** Of `GET /health` without the token: no more than that somebody is here. */
 function tellStranger(request: IncomingMessage, response: ServerResponse): void {
-  endConnection(request, response);
-  response.writeHead(200, { "content-type": "application/json" });
-  response.end(JSON.stringify({ status: "ok" }));
+  answerLast(request, response, 200, "application/json", { status: "ok" });
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
   const problem = toProblem(thrown, "");
-  endConnection(request, response);
-  response.writeHead(problem.status, { "content-type": "application/problem+json" });
-  response.end(JSON.stringify(problem));
+  answerLast(request, response, problem.status, "application/problem+json", problem);
 }
 
-/** Who has shown no token gets no connection to hold. */
-function endConnection(request: IncomingMessage, response: ServerResponse): void {
-  response.shouldKeepAlive = false;
-  lingerForAnswer(request, response);
+/**
+ * Who has shown no token gets no connection to hold, and is told so: a client that keeps its connections would send the
+ * next request on this one. Node closes it with the answer's end, which therefore waits for the body's.
+ */
+function answerLast(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: object,
+): void {
+  const text = Buffer.from(JSON.stringify(body));
+  response.writeHead(status, { "content-type": type, "content-length": text.length, connection: "close" });
+  response.write(text);
+  afterBody(request, () => response.end());
 }

@@ -1,8 +1,10 @@
 /** Clients that hold on to connections without a use for them. */
 import { once } from "node:events";
+import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { readFile } from "node:fs/promises";
+import { buffer } from "node:stream/consumers";
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
@@ -58,6 +60,29 @@ test.concurrent("one without a token that goes on after its answer is cut off", 
   onTestFinished(() => clearInterval(sending));
   await once(socket, "close");
   expect(socket.destroyed).toBe(true);
+});
+
+test("one without a token is told that its connection ends with each answer, and can go on with the next", async () => {
+  const agent = new Agent({ keepAlive: true });
+  onTestFinished(() => agent.destroy());
+  for (const [method, path, status] of [
+    ["GET", "/sandboxes", 401],
+    ["POST", "/sandboxes", 401],
+    ["HEAD", "/sandboxes", 401],
+    ["GET", "/health", 200],
+  ] as const) {
+    for (let round = 0; round < 10; round += 1) {
+      const request = httpRequest({ host: url.hostname, port: url.port, method, path, agent });
+      const answered = new Promise<IncomingMessage>((resolve, reject) => {
+        request.once("response", resolve);
+        request.once("error", reject);
+      });
+      request.end(method === "POST" ? "{}" : undefined);
+      const answer = await answered;
+      await buffer(answer);
+      expect(answer).toMatchObject({ statusCode: status, headers: { connection: "close" } });
+    }
+  }
 });
 
 test("more than there may be are refused, and those that follow are served", async () => {
