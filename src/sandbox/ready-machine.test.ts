@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { connectAgent } from "../agent/connect.ts";
@@ -13,6 +14,7 @@ import { enter, provisioningRecord, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
 import { makeReadyMachine } from "./ready-machine.ts";
 import { type OpenSandboxes, openSandboxes } from "./sandboxes.ts";
+import type { CreateRequest } from "./spec.ts";
 import { createProcessBackend } from "./testing/process-backend.ts";
 import { chooseId, resolveRequest } from "./wanted.ts";
 
@@ -32,6 +34,7 @@ let guestMounts: GuestMount[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "hv-ready-"));
   [made, told, fault, guestMounts] = [[], [], undefined, []];
+  works = async () => await Promise.resolve();
   const state = statePaths(folder);
   const machines = createProcessBackend(join(folder, "machines"), { usesImages: false });
   let isClone = false;
@@ -65,8 +68,12 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+let works: () => Promise<void>;
 const report: CloneReport = {
-  works: async () => await Promise.resolve(void told.push("works")),
+  works: async () => {
+    told.push("works");
+    await works();
+  },
   fails: async (reason) => await Promise.resolve(void told.push(reason)),
 };
 
@@ -79,10 +86,10 @@ const connectToProcess: ConnectAgent = async (pipe, options) => {
 };
 
 /** Returns how its machine started. */
-async function makeReady(cloneMs?: number): Promise<StartedMachine["start"]> {
+async function makeReady(cloneMs?: number, request: CreateRequest = {}): Promise<StartedMachine["start"]> {
   const { context } = open;
   const progress = silentProgress(AbortSignal.timeout(60_000));
-  const wanted = await resolveRequest(context, {}, progress.signal);
+  const wanted = await resolveRequest(context, request, progress.signal);
   const id = chooseId(wanted);
   const record = provisioningRecord(id, { ...wanted.spec, name: id, slug: id }, []);
   const sandbox = await enter(context, record, backend, { warm: false });
@@ -110,6 +117,13 @@ test.each(["ends", "silent"] as const)(
     expect({ made, told }).toEqual({ made: ["clone", reason], told: [reason] });
   },
 );
+
+test("one that works and then waits for its network is not made again", async () => {
+  const cloneMs = 10_000;
+  works = async () => await delay(cloneMs + 500);
+  expect(await makeReady(cloneMs, { network: true })).toEqual({ how: "cloned" });
+  expect(made).toEqual(["clone"]);
+});
 
 test("what would fail a guest that boots, too, is not tried twice", async () => {
   guestMounts = [{ tag: "mount0", guestPath: "/etc/passwd/below", readOnly: true }];

@@ -48,7 +48,8 @@ export async function makeReadyMachine(
   try {
     const agent = await prepareGuest(context, sandbox, started, soon, true);
     await started.clone.works();
-    await awaitNetwork(sandbox, agent, soon);
+    // A network may take its time, as it does for a machine that boots.
+    await awaitNetwork(sandbox, agent, progress);
     return { started, agent };
   } catch (error) {
     if (progress.signal.aborted) throw error;
