@@ -1,8 +1,9 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { crashMachine } from "../sandbox/testing/process-backend.ts";
 import { dubiousImage, dubiousWarning } from "../daemon/testing/test-images.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
@@ -127,8 +128,7 @@ test("a create whose hook fails takes its warm machine along", async () => {
 test("one that died while it waited is replaced, and no create gets it", async () => {
   const api = await start(await testFolder());
   const id = await waiting(api);
-  const [pid] = (await readFile(join(api.folder, "machines", id, "machine.json"), "utf8")).split(" ");
-  process.kill(-Number(pid), "SIGKILL");
+  await crashMachine(join(api.folder, "machines"), id);
   const created = await api.call("POST", "/sandboxes", {});
   expect(created.json.status).toBe("running");
   expect(created.json.id).not.toBe(id);

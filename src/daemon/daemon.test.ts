@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { awaySuffix } from "../sandbox/testing/process-backend.ts";
+import { awaySuffix, crashMachine } from "../sandbox/testing/process-backend.ts";
 import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
 import type { TestDaemon } from "./testing/test-daemon.ts";
 import { openStream } from "../api/testing/web-socket-client.ts";
@@ -151,8 +151,7 @@ test("a machine that went away while no daemon ran is shown as what it is", asyn
   await first.call("POST", "/sandboxes", { name: "box" });
   const id = await onlyId(first);
   await first.kill("SIGKILL");
-  const [pid] = (await readFile(join(folder, "machines", id, "machine.json"), "utf8")).split(" ");
-  process.kill(-Number(pid), "SIGKILL");
+  await crashMachine(join(folder, "machines"), id);
   const second = await startDaemon(folder);
   expect((await second.call("GET", "/sandboxes/box")).json).toMatchObject({ status: "stopped" });
   expect((await second.call("POST", "/sandboxes/box/start")).json).toMatchObject({ status: "running" });
@@ -188,10 +187,7 @@ test("a machine that ends by itself is seen as stopped", async () => {
   const folder = await testFolder();
   const api = await startDaemon(folder);
   await api.call("POST", "/sandboxes", { name: "box" });
-  const [pid] = (await readFile(join(folder, "machines", await onlyId(api), "machine.json"), "utf8")).split(
-    " ",
-  );
-  process.kill(-Number(pid), "SIGKILL");
+  await crashMachine(join(folder, "machines"), await onlyId(api));
   await expect.poll(async () => (await api.call("GET", "/sandboxes/box")).json.status).toBe("stopped");
 });
 

@@ -78,11 +78,18 @@ export async function startSessionHost(options: SessionHostOptions = {}): Promis
     user,
     folder,
     socketPath,
-    daemonPid: () => Number(readFileSync(join(folder, "run", "libvirt", "libvirtd.pid"), "utf8")),
+    daemonPid: () => readPid(join(folder, "run", "libvirt", "libvirtd.pid")),
     runAs: (argv, options) => runAs(user, env, argv, options),
     stop: () => (stopping ??= stop()),
     [Symbol.asyncDispose]: () => (stopping ??= stop()),
   };
+}
+
+/** Throws where there is none yet: 0 would stand for the group of whoever sends it a signal. */
+function readPid(path: string): number {
+  const text = readFileSync(path, "utf8").trim();
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`${path} has no process id: ${JSON.stringify(text)}`);
+  return Number(text);
 }
 
 /** Folders of a user that has just logged in for the first time. */

@@ -27,7 +27,7 @@ for (const uri of ["qemu:///system", "qemu:///session"]) {
 }
 const zombies = countZombies();
 const programs = started.map(({ program }) => basename(program));
-process.kill(started[0]?.pid ?? 0, "SIGTERM");
+for (const { pid } of started.slice(0, 1)) process.kill(pid, "SIGTERM");
 const deadlineMs = Date.now() + 60_000;
 let left = programs;
 while (left.length > 0 && Date.now() < deadlineMs) {

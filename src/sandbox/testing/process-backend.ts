@@ -11,9 +11,12 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 
+import { z } from "zod";
+
 import type { MemoryTeller, MountTeller, Pausable } from "../../backends/abilities.ts";
 import type { Backend, MachineSpec, MachineState, MachineStatus } from "../../backends/backend.ts";
 import { processMemory } from "../../backends/libvirt/machine/host-memory.ts";
+import { writeFileAtomic } from "../../core/atomic-file.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
 const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
@@ -30,10 +33,9 @@ export const awaySuffix = ".away";
 const mountsFile = "mounts.json";
 const watchIntervalMs = 100;
 
-interface Machine {
-  pid: number;
-  paused: boolean;
-}
+/** A signal to the group 0 would go to ourselves and the whole run of tests, one to 1 to everybody. */
+const machineSchema = z.object({ pid: z.int().min(2), paused: z.boolean() });
+type Machine = z.infer<typeof machineSchema>;
 
 /** All machines live in `folder`, so that another process with the same folder finds them. */
 export function createProcessBackend(
@@ -188,6 +190,13 @@ export async function killAllMachines(folder: string): Promise<void> {
   for (const id of await idsIn(folder)) await kill(folder, id);
 }
 
+/** Ends a machine as a crash would: nobody is told. */
+export async function crashMachine(folder: string, id: string): Promise<void> {
+  const machine = await load(folder, id);
+  if (machine === undefined) throw new Error(`machine ${id} is not up`);
+  process.kill(-machine.pid, "SIGKILL");
+}
+
 async function makeRoot(folder: string, spec: MachineSpec): Promise<void> {
   const root = join(folder, spec.id, "root");
   for (const name of ["etc", "root", "run", "tmp", "var/log"]) {
@@ -297,18 +306,20 @@ async function openSocket(path: string, signal: AbortSignal): Promise<Duplex> {
   });
 }
 
+/** Whole at any moment: others read it meanwhile. */
 async function save(folder: string, id: string, machine: Machine): Promise<void> {
-  await writeFile(join(folder, id, "machine.json"), `${machine.pid} ${machine.paused}`);
+  await writeFileAtomic(join(folder, id, "machine.json"), JSON.stringify(machine));
 }
 
 async function load(folder: string, id: string): Promise<Machine | undefined> {
+  let text: string;
   try {
-    const [pid, paused] = (await readFile(join(folder, id, "machine.json"), "utf8")).split(" ");
-    return { pid: Number(pid), paused: paused === "true" };
+    text = await readFile(join(folder, id, "machine.json"), "utf8");
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return undefined;
     throw error;
   }
+  return machineSchema.parse(JSON.parse(text));
 }
 
 async function idsIn(folder: string): Promise<string[]> {
