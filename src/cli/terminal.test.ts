@@ -1,18 +1,26 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdtemp, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { largeImage } from "../daemon/testing/test-images.ts";
 import { parseMessage } from "../sdk/wire.ts";
-import { type HostDaemon, startHostDaemon } from "./testing/host-daemon.ts";
-import { patient } from "./testing/patient.ts";
+import { type CliBench, createCliBench } from "./testing/cli-bench.ts";
 import { cliEnvironment, mainPath, tsxLoader } from "./testing/run-cli.ts";
 
 const ptyRun = fileURLToPath(new URL("testing/pty-run.py", import.meta.url));
+
+let bench: CliBench;
+
+beforeAll(async () => {
+  bench = await createCliBench();
+  await bench.create("web");
+});
+
+afterAll(async () => await bench[Symbol.asyncDispose]());
 
 interface Screen {
   /** All that was written to the terminal. */
@@ -26,25 +34,19 @@ interface Screen {
 }
 
 /** `heyvm` on a real terminal of 100 by 30. */
-function onTerminal(daemon: HostDaemon, ...words: string[]): Screen {
+function onTerminal(...words: string[]): Screen {
   const command = [process.execPath, "--import", tsxLoader, mainPath, ...words];
   const child = spawn("python3", [ptyRun, "100", "30", ...command], {
     stdio: "pipe",
-    env: cliEnvironment({ socketPath: daemon.socketPath, env: { TERM: "xterm-256color" } }),
+    env: cliEnvironment({ ...bench.options, env: { ...bench.options.env, TERM: "xterm-256color" } }),
   });
   let seen = "";
   let report = "";
   child.stderr.on("data", (chunk: Buffer) => (report += chunk.toString()));
-  child.stdout.on("data", (chunk: Buffer) => {
-    seen += chunk.toString();
-    child.emit("seen");
-  });
+  child.stdout.on("data", (chunk: Buffer) => (seen += chunk.toString()));
   return {
     text: () => seen,
-    async shows(what) {
-      while (!seen.includes(what))
-        await Promise.race([once(child, "seen"), failOnEnd(child, what, () => seen)]);
-    },
+    shows: async (what) => await expect.poll(() => seen).toContain(what),
     type: (keys) => void child.stdin.write(keys),
     widen: () => void child.kill("SIGUSR1"),
     async end() {
@@ -54,120 +56,105 @@ function onTerminal(daemon: HostDaemon, ...words: string[]): Screen {
   };
 }
 
-async function failOnEnd(child: ReturnType<typeof spawn>, what: string, seen: () => string): Promise<never> {
-  if (child.exitCode === null) await once(child, "exit");
-  throw new Error(`the command ended before it showed ${what}: ${seen()}`);
-}
-
-async function daemonWithFolder(play?: Parameters<typeof startHostDaemon>[1]): Promise<HostDaemon> {
-  const folder = await mkdtemp(join(tmpdir(), "hv-"));
-  const daemon = await startHostDaemon(folder, play);
-  return {
-    ...daemon,
-    async [Symbol.asyncDispose]() {
-      await daemon[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true });
-    },
-  };
-}
-
 const asFound = { echo: true, canonical: true };
+/** What bash shows before each line, in a guest without any settings of its own. */
+const prompt = "# ";
 
 describe("sh on a terminal", () => {
   test("keys go through raw, Ctrl-C included; the exit code comes back; the terminal is as it was", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "sh", "web");
-    await screen.shows("ready$ ");
-    screen.type("\u0003");
-    await screen.shows(String.raw`["\u0003"]`);
-    screen.type("exit\r");
+    const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    // Words that are shown are not what was typed: the guest's terminal echoes that.
+    screen.type("stty size; stty raw; echo ready''-now; od -An -tx1 -N3; stty sane; exit 5\r");
+    await screen.shows("30 100");
+    await screen.shows("ready-now");
+    screen.type("\u0003\u001A\u007F");
+    await screen.shows(" 03 1a 7f");
     expect(await screen.end()).toEqual({ exit: 5, ...asFound });
-    expect(daemon.sizes).toEqual(["100x30"]);
+  });
+
+  test("Ctrl-C ends what runs in the guest, not the shell", async () => {
+    const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    screen.type("PS1='next''> '; echo begun''-now; sleep 600\r");
+    await screen.shows("begun-now");
+    screen.type("\u0003");
+    await screen.shows("next> ");
+    screen.type("exit $(($? - 100))\r");
+    expect(await screen.end()).toEqual({ exit: 30, ...asFound });
   });
 
   test("a new size of the window reaches the guest", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "sh", "web");
-    await screen.shows("ready$ ");
+    const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    // Not by bash itself: it puts each command of a loop alone into the foreground, and only that is told of the size.
+    const script = "trap 'stty size; exit 5' WINCH; echo ready''-now; while :; do sleep 0.1; done";
+    screen.type(`exec sh -c "${script}"\r`);
+    await screen.shows("ready-now");
     screen.widen();
-    await screen.shows("size 120");
-    screen.type("exit\r");
-    expect(await screen.end()).toMatchObject({ exit: 5 });
+    await screen.shows("30 120");
+    expect(await screen.end()).toEqual({ exit: 5, ...asFound });
   });
 
   test("a connection that breaks gives the terminal back, and takes back what the guest left on", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "sh", "web");
-    await screen.shows("ready$ ");
-    screen.type("drop\r");
+    const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    screen.type(String.raw`printf '\033[?1049hfull-%s' screen` + "\r");
+    await screen.shows("\u001B[?1049hfull-screen");
+    bench.cut();
     expect(await screen.end()).toEqual({ exit: 125, ...asFound });
-    expect(screen.text()).toContain("\u001B[?1049l");
+    expect(screen.text().split("full-screen").at(-1)).toContain("\u001B[?1049l");
     expect(screen.text()).toContain("the connection to it broke");
   });
 
   test("~. at the beginning of a line leaves", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "sh", "web");
-    await screen.shows("ready$ ");
-    screen.type("ls\r~.");
+    const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    screen.type("echo do''ne\r~.");
     expect(await screen.end()).toEqual({ exit: 1, ...asFound });
   });
 });
 
 describe("questions", () => {
   test("rm asks, and does nothing without a yes", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "rm", "web");
+    const screen = onTerminal("rm", "web");
     await screen.shows("Remove web and everything in it? [y/N] ");
     screen.type("\r");
     expect(await screen.end()).toEqual({ exit: 0, ...asFound });
-    expect(daemon.requests.filter((request) => request.startsWith("DELETE"))).toEqual([]);
+    expect(bench.requests.filter((request) => request.startsWith("DELETE"))).toEqual([]);
+    expect((await bench.daemon.call("GET", "/sandboxes/web")).json).toMatchObject({ status: "running" });
   });
 
   test("Ctrl-C at a question leaves with 130", async () => {
-    await using daemon = await daemonWithFolder();
-    const screen = onTerminal(daemon, "rm", "web");
+    const screen = onTerminal("rm", "web");
     await screen.shows("[y/N] ");
     screen.type("\u0003");
     expect(await screen.end()).toEqual({ exit: 130, ...asFound });
   });
 
   test("doctor --fix asks for each remedy, runs those with a yes only, and looks again", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "hv-"));
-    try {
-      await using daemon = await daemonWithFolder({ doctor: () => patient(folder) });
-      const screen = onTerminal(daemon, "doctor", "--fix");
-      await screen.shows(`Run \`touch ${folder}/first\`? [y/N] `);
-      screen.type("n\r");
-      await screen.shows(`Run \`touch ${folder}/second\`? [y/N] `);
-      screen.type("y\r");
-      expect(await screen.end()).toEqual({ exit: 5, ...asFound });
-      expect(await readdir(folder)).toEqual(["second"]);
-      expect(screen.text()).toMatch(/2 failures,.*1 failure, 1 of 2/s);
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+    const folder = await mkdtemp(join(bench.folder, "doctor-"));
+    await bench.want(join(folder, "first"), join(folder, "second"));
+    const screen = onTerminal("doctor", "--fix");
+    await screen.shows(`Run \`touch ${folder}/first\`? [y/N] `);
+    screen.type("n\r");
+    await screen.shows(`Run \`touch ${folder}/second\`? [y/N] `);
+    screen.type("y\r");
+    expect(await screen.end()).toEqual({ exit: 5, ...asFound });
+    expect(await readdir(folder)).toEqual(["second"]);
+    expect(screen.text()).toMatch(/2 failures,.*1 failure, 1 warning, 1 of 3/s);
   });
 });
 
 describe("progress on a terminal", () => {
   test("a download shows a bar with size and share, and leaves one line", async () => {
-    const step = { type: "step", id: "image", title: "Downloading debian:12" };
-    await using daemon = await daemonWithFolder({
-      create: (answer) => {
-        const say = (event: object): void => void answer.write(`${JSON.stringify({ ...step, ...event })}\n`);
-        say({ state: "started", elapsed_ms: 0 });
-        say({ state: "progress", elapsed_ms: 500, done_bytes: 2 ** 27, total_bytes: 2 ** 28 });
-        say({ state: "done", elapsed_ms: 2000 });
-        answer.end(
-          `${JSON.stringify({ type: "error", error: "no room", code: "disk_full", request_id: "r" })}\n`,
-        );
-      },
-    });
-    const screen = onTerminal(daemon, "create");
+    const screen = onTerminal("create", "--image", largeImage);
     expect(await screen.end()).toEqual({ exit: 1, ...asFound });
     expect(screen.text()).toContain("██████████░░░░░░░░░░▏  50%  128 MiB of 256 MiB");
-    expect(screen.text()).toContain("Downloading debian:12  \u001B[2m2.0s");
+    expect(screen.text().split(/✓.* Downloading fedora:43 {2}/)).toEqual([
+      expect.anything(),
+      expect.stringMatching(/^.\[2m\d+\.\ds/),
+    ]);
     expect(screen.text()).toContain("no room");
   });
 });

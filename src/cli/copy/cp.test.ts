@@ -1,14 +1,24 @@
 import { chmod, mkdir, readFile, readlink, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { createCliBench } from "../testing/cli-bench.ts";
+import { type CliBench, createCliBench } from "../testing/cli-bench.ts";
 import { runCli } from "../testing/run-cli.ts";
+
+let bench: CliBench;
+/** The guest's working directory, as this host sees it. */
+let workspace: string;
+
+beforeAll(async () => {
+  bench = await createCliBench();
+  workspace = join((await bench.create("web")).root, "workspace");
+});
+
+afterAll(async () => await bench[Symbol.asyncDispose]());
 
 describe("cp", () => {
   test("a file goes up and comes back with its content and mode", async () => {
-    await using bench = await createCliBench();
     const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
     const content = Buffer.from(Array.from({ length: 300_001 }, (_, index) => index % 253));
     await writeFile(up, content);
@@ -20,26 +30,24 @@ describe("cp", () => {
   });
 
   test("zeros that come from a sandbox take no room", async () => {
-    await using bench = await createCliBench();
-    const [up, down] = [join(bench.folder, "up"), join(bench.folder, "down")];
+    const [up, down] = [join(bench.folder, "zeros"), join(bench.folder, "zeros-back")];
     const size = 64 * 1024 * 1024 + 5;
     await writeFile(up, "head");
     await truncate(up, size);
-    expect(await bench.heyvm("cp", up, "web:/data/file")).toMatchObject({ exitCode: 0, stderr: "" });
-    expect(await bench.heyvm("cp", "web:/data/file", down)).toMatchObject({ exitCode: 0 });
+    expect(await bench.heyvm("cp", up, "web:/data/zeros")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await bench.heyvm("cp", "web:/data/zeros", down)).toMatchObject({ exitCode: 0 });
     const { size: found, blocks } = await stat(down);
     expect([found, blocks * 512 < 1024 * 1024]).toEqual([size, true]);
     expect((await readFile(down)).subarray(0, 6).toString("latin1")).toBe("head\0\0");
   });
 
   test("a folder goes into one that exists, with what is in it", async () => {
-    await using bench = await createCliBench();
     const source = join(bench.folder, "project");
     await mkdir(join(source, "deep", "empty"), { recursive: true });
     await writeFile(join(source, "deep", "a.sh"), "echo a");
     await chmod(join(source, "deep", "a.sh"), 0o755);
     expect(await bench.heyvm("cp", source, "web:")).toMatchObject({ exitCode: 0 });
-    const back = join(bench.folder, "back");
+    const back = join(bench.folder, "project-back");
     await mkdir(back);
     const json = await bench.heyvm("cp", "--format", "json", "web:project", back);
     expect(JSON.parse(json.stdout)).toMatchObject({ files: 1, bytes: 6 });
@@ -48,16 +56,14 @@ describe("cp", () => {
   });
 
   test("- is stdin and stdout", async () => {
-    await using bench = await createCliBench();
     const input = Buffer.from([0, 1, 255, 10, 13]);
-    await runCli(["cp", "-", "web:in"], { socketPath: bench.daemon.socketPath, input });
+    await runCli(["cp", "-", "web:in"], { ...bench.options, input });
     expect((await bench.heyvm("cp", "web:in", "-")).stdoutBytes.equals(input)).toBe(true);
   });
 
   test("a link is copied as a link, and a later copy does not follow it out of the destination", async () => {
-    await using bench = await createCliBench();
-    const guest = join(bench.folder, "guest", "workspace", "out");
-    const [outside, back] = [join(bench.folder, "outside"), join(bench.folder, "back")];
+    const guest = join(workspace, "out");
+    const [outside, back] = [join(bench.folder, "outside"), join(bench.folder, "links-back")];
     await mkdir(guest);
     await mkdir(outside);
     await symlink(outside, join(guest, "trap"));
@@ -77,7 +83,6 @@ describe("cp", () => {
   });
 
   test("what has no content to copy is an error that says what to do, and none of heyvm's own", async () => {
-    await using bench = await createCliBench();
     const device = await bench.heyvm("cp", "/dev/null", "web:x");
     expect(device.exitCode).toBe(2);
     expect(device.stderr).toContain("heyvm cp - ID:PATH");
@@ -88,10 +93,9 @@ describe("cp", () => {
   });
 
   test("a file that is not there is exit code 3, on either side", async () => {
-    await using bench = await createCliBench();
     expect(await bench.heyvm("cp", "web:/nope", ".")).toMatchObject({ exitCode: 3 });
     expect(await bench.heyvm("cp", "/nope", "web:")).toMatchObject({ exitCode: 3 });
-    await symlink("nowhere", join(bench.folder, "guest", "workspace", "dangling"));
+    await symlink("nowhere", join(workspace, "dangling"));
     const dangling = await bench.heyvm("cp", "web:dangling", bench.folder);
     expect(dangling).toMatchObject({
       exitCode: 3,

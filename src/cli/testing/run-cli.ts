@@ -43,6 +43,17 @@ export function spawnCli(words: readonly string[], options: CliOptions = {}): Ch
   });
 }
 
+/** What has come so far of stdout, and of stderr. */
+export function followOutputs({ stdout, stderr }: ChildProcess): [() => string, () => string] {
+  return [follow(stdout), follow(stderr)];
+}
+
+function follow(stream: NodeJS.ReadableStream | null): () => string {
+  let seen = "";
+  stream?.on("data", (chunk: Buffer) => (seen += chunk.toString()));
+  return () => seen;
+}
+
 /** Nothing of this machine's own settings, and no daemon but the test's. */
 export function cliEnvironment({ socketPath, env }: CliOptions): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(

@@ -23,7 +23,7 @@ const connectTestAgent: ConnectAgent = async (open, options) => {
   const session = await connectAgent(open, options);
   const identify = session.identify.bind(session);
   session.identify = async ({ machineId, hostname }, call) => {
-    while (existsSync(holdFile)) await delay(20, undefined, { signal: call?.signal });
+    while (existsSync(holdFile) && call?.signal?.aborted !== true) await delay(20);
     // A guest that is asked twice would show as another machine: here only the host is slow.
     const patient = call && { ...call, timeoutMs: identifyTimeoutMs };
     await identify(process.getuid?.() === 0 ? { machineId, hostname } : { machineId }, patient);

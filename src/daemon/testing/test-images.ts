@@ -1,3 +1,4 @@
+import type { MachineContext } from "../../backends/backend.ts";
 import { ImageInUseError } from "../../images/errors.ts";
 import type { Image } from "../../images/image.ts";
 import { HeyvmError } from "../../errors/index.ts";
@@ -17,7 +18,17 @@ const stored: StoredImage = { ...image, name: image.reference, sizeBytes: 4096, 
 export const dubiousImage = "debian:12";
 export const dubiousWarning = "the image debian:12 was found somewhere";
 
-async function resolve(reference: string): Promise<StoredImage> {
+/** Its download takes the last room of the disk. */
+export const largeImage = "fedora:43";
+
+async function resolve(reference: string, { onStep }: Pick<MachineContext, "onStep">): Promise<StoredImage> {
+  if (reference === largeImage) {
+    const step = { id: "download", title: `Downloading ${reference}` };
+    onStep({ ...step, state: "started" });
+    onStep({ ...step, state: "progress", doneBytes: 2 ** 27, totalBytes: 2 ** 28 });
+    onStep({ ...step, state: "done" });
+    throw new HeyvmError("disk_full", "no room");
+  }
   if (reference === dubiousImage) {
     return await Promise.resolve({
       ...stored,
@@ -44,7 +55,7 @@ export function createTestImages(): ImageService {
       ]),
     pull: async (reference, { onStep }) => {
       onStep({ id: "download", title: "Downloading", state: "progress", doneBytes: 1, totalBytes: 2 });
-      return await resolve(reference);
+      return await resolve(reference, { onStep });
     },
     add: async (name) => await Promise.resolve({ ...stored, name }),
     remove: async (name, { inUse, unknown }) => {

@@ -14,7 +14,13 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 
 import type { MemoryTeller, MountTeller, Pausable } from "../../backends/abilities.ts";
-import type { Backend, MachineSpec, MachineState, MachineStatus } from "../../backends/backend.ts";
+import type {
+  Backend,
+  DoctorCheck,
+  MachineSpec,
+  MachineState,
+  MachineStatus,
+} from "../../backends/backend.ts";
 import { processMemory } from "../../backends/libvirt/machine/host-memory.ts";
 import { writeFileAtomic } from "../../core/atomic-file.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
@@ -29,6 +35,8 @@ const heldFile = "held";
 const lastingFile = "lasting";
 /** While a file of the folder's name with this is there, the backend cannot be asked. */
 export const awaySuffix = ".away";
+/** A file of the folder's name with this names files, one a line, that the doctor misses while they are not there. */
+export const wantedSuffix = ".wanted";
 /** What the machine of a folder sees of the host. */
 const mountsFile = "mounts.json";
 const watchIntervalMs = 100;
@@ -94,10 +102,10 @@ export function createProcessBackend(
           ? { available: false, reason: "it is away", hint: "bring it back" }
           : { available: true },
       ),
-    diagnose: async () =>
-      await Promise.resolve([
-        { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
-      ]),
+    diagnose: async () => [
+      { id: "test.ok", title: "Test", verdict: "warning", message: "a test backend", fixable: false },
+      ...(await checkWanted(folder)),
+    ],
     async create(spec, { signal, onStep, lastLook, boot }) {
       onStep({ id: "disk", title: "Making a folder", state: "started" });
       await lastLook?.();
@@ -163,10 +171,14 @@ export function createProcessBackend(
       );
     },
     imagesInUse: async () => await Promise.resolve(new Set<string>()),
-    async prune(_signal, { keepIds }) {
+    async prune(_signal, { keepIds, onWarning }) {
       const removed: string[] = [];
       for (const id of await idsIn(folder)) {
         if (keepIds.has(id)) continue;
+        if (existsSync(join(folder, id, "root", lastingFile))) {
+          onWarning(`kept machine ${id}`);
+          continue;
+        }
         await kill(folder, id);
         await rm(join(folder, id), { recursive: true, force: true });
         removed.push(`machine ${id}`);
@@ -242,6 +254,25 @@ async function launch(folder: string, spec: MachineSpec): Promise<void> {
   const pid = await pidOf(child);
   child.unref();
   await save(folder, spec.id, { pid, paused: false });
+}
+
+async function checkWanted(folder: string): Promise<DoctorCheck[]> {
+  const wanted = existsSync(folder + wantedSuffix) ? await readFile(folder + wantedSuffix, "utf8") : "";
+  return wanted
+    .split("\n")
+    .filter((path) => path !== "")
+    .map((path) => {
+      const check = { id: "test.wanted", title: `The file ${path}` };
+      return existsSync(path)
+        ? { ...check, verdict: "ok", message: "there", fixable: false }
+        : {
+            ...check,
+            verdict: "failure",
+            message: "missing",
+            fixable: true,
+            remedy: { any: `touch ${path}` },
+          };
+    });
 }
 
 function refuseWhileAway(folder: string): void {
