@@ -1,11 +1,11 @@
 /** Names of the user's own for images. */
 import { resolve } from "node:path";
 
-import { findInCatalogue } from "./catalogue.ts";
-import { formatChecksum, parseChecksum } from "./checksum.ts";
+import { findInCatalogue } from "./catalogue/catalogue.ts";
+import { formatChecksum, parseChecksum } from "./catalogue/checksum.ts";
 import { ImageNameTakenError } from "./errors.ts";
 import type { ImageIndex, NameRecord } from "./index-file.ts";
-import { checkImageName, parseImageUrl } from "./reference.ts";
+import { checkImageName, parseImageUrl } from "./catalogue/reference.ts";
 import { resolveNamed } from "./resolve.ts";
 import { hostArchitecture, type StoreContext } from "./store-context.ts";
 import type { AddOptions, StoredImage } from "./types.ts";

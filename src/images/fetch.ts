@@ -3,19 +3,19 @@ import { mkdir } from "node:fs/promises";
 
 import { lockForProcess } from "../core/process-lock.ts";
 import { DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
-import { type Checksum, formatChecksum } from "./checksum.ts";
-import { download } from "./download.ts";
-import type { DownloadSubject } from "./download-errors.ts";
+import { type Checksum, formatChecksum } from "./catalogue/checksum.ts";
+import { download } from "./download/download.ts";
+import type { DownloadSubject } from "./download/download-errors.ts";
 import { ImageFolderError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
-import { hashFile } from "./hash-file.ts";
-import { type Http, openHttp } from "./http.ts";
-import { stampOfFile } from "./image-file.ts";
+import { hashFile } from "./inspect/hash-file.ts";
+import { type Http, openHttp } from "./download/http.ts";
+import { stampOfFile } from "./inspect/image-file.ts";
 import { putRecord, recordOf, stampText } from "./index-file.ts";
 import type { ImageOrigin } from "./origin.ts";
 import { place } from "./place.ts";
-import { askPublisher, publisherSubject } from "./publisher.ts";
-import { redactUrl } from "./reference.ts";
+import { askPublisher, publisherSubject } from "./download/publisher.ts";
+import { redactUrl } from "./catalogue/reference.ts";
 import { downloadKey, partialPathOf, type StoreContext } from "./store-context.ts";
 import type { ImageProgress, ImageWork } from "./types.ts";
 

@@ -3,8 +3,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { errnoOf } from "../errors/index.ts";
-import { compareVersions } from "./catalogue.ts";
-import { type FileStamp, stampOfFile } from "./image-file.ts";
+import { compareVersions } from "./catalogue/catalogue.ts";
+import { type FileStamp, stampOfFile } from "./inspect/image-file.ts";
 
 export interface FoundFile {
   path: string;

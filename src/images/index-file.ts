@@ -8,7 +8,7 @@ import { writeFileAtomic } from "../core/atomic-file.ts";
 import { lockForProcess } from "../core/process-lock.ts";
 import { errnoOf } from "../errors/index.ts";
 import { ImageIndexDamagedError } from "./errors.ts";
-import type { FileStamp } from "./image-file.ts";
+import type { FileStamp } from "./inspect/image-file.ts";
 
 const architectureSchema = z.enum(["x86_64", "aarch64"]);
 

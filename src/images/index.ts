@@ -1,4 +1,4 @@
-export { leastMemoryOf } from "./catalogue.ts";
+export { leastMemoryOf } from "./catalogue/catalogue.ts";
 export type { Architecture, Image } from "./image.ts";
 export { progressAsSteps } from "./steps.ts";
 export { createImageStore } from "./store.ts";

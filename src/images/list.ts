@@ -1,13 +1,13 @@
 /** What is on this host. */
-import { catalogue, publisherUrl } from "./catalogue.ts";
+import { catalogue, publisherUrl } from "./catalogue/catalogue.ts";
 import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
 import { architectures } from "./image.ts";
-import { stampOfFile } from "./image-file.ts";
+import { stampOfFile } from "./inspect/image-file.ts";
 import type { ImageIndex } from "./index-file.ts";
 import { pathOfName } from "./names.ts";
 import { copyOf } from "./own-copy.ts";
-import { parseReference } from "./reference.ts";
+import { parseReference } from "./catalogue/reference.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
 import type { StoredImage, SupportedImage } from "./types.ts";

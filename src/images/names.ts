@@ -1,10 +1,10 @@
 /** Which files the names of images stand for. */
-import { catalogue } from "./catalogue.ts";
+import { catalogue } from "./catalogue/catalogue.ts";
 import { findFirst } from "./folders.ts";
 import { architectures } from "./image.ts";
 import type { ImageIndex, NameRecord } from "./index-file.ts";
 import { catalogueOrigin, urlOrigin } from "./origin.ts";
-import { parseReference } from "./reference.ts";
+import { parseReference } from "./catalogue/reference.ts";
 import type { StoreContext } from "./store-context.ts";
 
 /** The file that a name of the user's stands for now. */

@@ -1,8 +1,13 @@
 /** Where an image is to be had, and by which names its file is known on this host. */
-import { type CatalogueEntry, type CatalogueFile, findInCatalogue, patternOf } from "./catalogue.ts";
-import { type Checksum, parseChecksum } from "./checksum.ts";
+import {
+  type CatalogueEntry,
+  type CatalogueFile,
+  findInCatalogue,
+  patternOf,
+} from "./catalogue/catalogue.ts";
+import { type Checksum, parseChecksum } from "./catalogue/checksum.ts";
 import type { Architecture } from "./image.ts";
-import { fileNameOfUrl, redactUrl } from "./reference.ts";
+import { fileNameOfUrl, redactUrl } from "./catalogue/reference.ts";
 import type { StoreContext } from "./store-context.ts";
 
 export type ImageOrigin = {

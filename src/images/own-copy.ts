@@ -8,13 +8,18 @@ import { syncFolder } from "../core/atomic-file.ts";
 import { lockForProcess, tryLockForProcess } from "../core/process-lock.ts";
 import { whyOthersMayChange } from "../config/trust.ts";
 import { AbortedError, DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
-import { laterCopyName } from "./catalogue.ts";
-import { type Checksum, type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./checksum.ts";
+import { laterCopyName } from "./catalogue/catalogue.ts";
+import {
+  type Checksum,
+  type ChecksumAlgorithm,
+  formatChecksum,
+  parseChecksum,
+} from "./catalogue/checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError } from "./errors.ts";
 import type { Architecture } from "./image.ts";
-import { type FileStamp, inspectImageFile, stampOf, stampOfFile } from "./image-file.ts";
+import { type FileStamp, inspectImageFile, stampOf, stampOfFile } from "./inspect/image-file.ts";
 import { type FileRecord, type ImageIndex, putRecord, recordOf, stampText } from "./index-file.ts";
-import { readAt } from "./read-at.ts";
+import { readAt } from "./inspect/read-at.ts";
 import type { StoreContext } from "./store-context.ts";
 import type { ImageWork } from "./types.ts";
 

@@ -3,14 +3,14 @@ import { chmod, rename } from "node:fs/promises";
 import { join } from "node:path";
 
 import { syncFolder } from "../core/atomic-file.ts";
-import { laterCopyName } from "./catalogue.ts";
-import { type Checksum, formatChecksum } from "./checksum.ts";
-import type { DownloadSubject } from "./download-errors.ts";
+import { laterCopyName } from "./catalogue/catalogue.ts";
+import { type Checksum, formatChecksum } from "./catalogue/checksum.ts";
+import type { DownloadSubject } from "./download/download-errors.ts";
 import { ImageInvalidError } from "./errors.ts";
-import { type InspectedFile, inspectImageFile, stampOfFile } from "./image-file.ts";
+import { type InspectedFile, inspectImageFile, stampOfFile } from "./inspect/image-file.ts";
 import { putRecord, recordOf, stampText } from "./index-file.ts";
 import type { ImageOrigin } from "./origin.ts";
-import { removePartial } from "./partial-file.ts";
+import { removePartial } from "./download/partial-file.ts";
 import type { StoreContext } from "./store-context.ts";
 
 export interface Placement {

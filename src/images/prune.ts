@@ -3,10 +3,10 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { errnoOf } from "../errors/index.ts";
-import { stampOfFile } from "./image-file.ts";
+import { stampOfFile } from "./inspect/image-file.ts";
 import { dropRecord, type FileRecord, stampText } from "./index-file.ts";
 import { removeUnfinishedCopies, tryLockCopying } from "./own-copy.ts";
-import { partialSuffix } from "./partial-file.ts";
+import { partialSuffix } from "./download/partial-file.ts";
 import { isInUse, removeFile, removeInterrupted, type RemoveOptions } from "./remove.ts";
 import type { StoreContext } from "./store-context.ts";
 

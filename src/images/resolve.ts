@@ -1,17 +1,17 @@
 /** From what a user wrote to an image that can be used. */
 import { nearest } from "../config/nearest.ts";
-import { catalogue } from "./catalogue.ts";
-import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./checksum.ts";
+import { catalogue } from "./catalogue/catalogue.ts";
+import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./catalogue/checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { fetchImage } from "./fetch.ts";
 import { findFirst } from "./folders.ts";
-import { hashFile } from "./hash-file.ts";
+import { hashFile } from "./inspect/hash-file.ts";
 import type { Architecture } from "./image.ts";
-import { inspectImageFile, stampOfFile } from "./image-file.ts";
+import { inspectImageFile, stampOfFile } from "./inspect/image-file.ts";
 import { type NameRecord, putRecord, recordOf, stampText } from "./index-file.ts";
 import { fileToUse } from "./own-copy.ts";
 import { catalogueOrigin, type ImageOrigin, urlOrigin } from "./origin.ts";
-import { parseReference, redactUrl } from "./reference.ts";
+import { parseReference, redactUrl } from "./catalogue/reference.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
 import type { ImageWork, ResolveOptions, StoredImage } from "./types.ts";
 

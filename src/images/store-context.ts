@@ -2,8 +2,8 @@
 import { join } from "node:path";
 
 import type { SharedWork } from "../core/shared-work.ts";
-import type { CatalogueEntry } from "./catalogue.ts";
-import { fingerprintOfStamp, inspectImageFile } from "./image-file.ts";
+import type { CatalogueEntry } from "./catalogue/catalogue.ts";
+import { fingerprintOfStamp, inspectImageFile } from "./inspect/image-file.ts";
 import type { Architecture } from "./image.ts";
 import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
 import type { DownloadTimeouts, ImageProgress, Publisher, StoredImage } from "./types.ts";

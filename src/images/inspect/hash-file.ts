@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
-import { AbortedError } from "../errors/index.ts";
-import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
+import { AbortedError } from "../../errors/index.ts";
+import type { Checksum, ChecksumAlgorithm } from "../catalogue/checksum.ts";
 
 const chunkBytes = 1024 * 1024;
 

@@ -1,5 +1,5 @@
 /** Checksums as publishers write them. */
-import { InvalidArgumentError } from "../errors/index.ts";
+import { InvalidArgumentError } from "../../errors/index.ts";
 
 export type ChecksumAlgorithm = "sha256" | "sha512";
 

@@ -8,10 +8,10 @@ import { type FileHandle, open, readFile, rm } from "node:fs/promises";
 
 import { z } from "zod";
 
-import { writeFileAtomic } from "../core/atomic-file.ts";
-import { DiskFullError, isDiskFull } from "../errors/index.ts";
-import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
-import { readAt } from "./read-at.ts";
+import { writeFileAtomic } from "../../core/atomic-file.ts";
+import { DiskFullError, isDiskFull } from "../../errors/index.ts";
+import type { Checksum, ChecksumAlgorithm } from "../catalogue/checksum.ts";
+import { readAt } from "../inspect/read-at.ts";
 
 export const partialSuffix = ".partial";
 

@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 
 import { EnvHttpProxyAgent, request } from "undici";
 
-import { AbortedError, errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
+import { AbortedError, errnoOf, HeyvmError, messageOf } from "../../errors/index.ts";
 import {
   ConnectionFailedError,
   type DownloadSubject,
@@ -11,7 +11,7 @@ import {
   ServerSilentError,
   UnexpectedAnswerError,
 } from "./download-errors.ts";
-import type { DownloadTimeouts } from "./types.ts";
+import type { DownloadTimeouts } from "../types.ts";
 
 export interface HttpAnswer {
   status: number;

@@ -3,9 +3,9 @@ import { constants, type BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
-import { errnoOf, messageOf, shellQuoted } from "../errors/index.ts";
+import { errnoOf, messageOf, shellQuoted } from "../../errors/index.ts";
 import { recogniseDisk } from "./disk-signatures.ts";
-import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
+import { ImageInvalidError, ImageNotFoundError } from "../errors.ts";
 import { findQcow2Truncation } from "./qcow2-clusters.ts";
 import { readQcow2Header } from "./qcow2-header.ts";
 

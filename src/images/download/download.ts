@@ -2,10 +2,10 @@
 import { readFile, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 
-import { formatSize } from "../config/size.ts";
-import { AbortedError, DiskFullError, HeyvmError } from "../errors/index.ts";
-import { type Checksum, formatChecksum } from "./checksum.ts";
-import { isMarkup } from "./disk-signatures.ts";
+import { formatSize } from "../../config/size.ts";
+import { AbortedError, DiskFullError, HeyvmError } from "../../errors/index.ts";
+import { type Checksum, formatChecksum } from "../catalogue/checksum.ts";
+import { isMarkup } from "../inspect/disk-signatures.ts";
 import {
   type DownloadSubject,
   OversizedAnswerError,
@@ -13,13 +13,13 @@ import {
   TruncatedAnswerError,
   UnexpectedAnswerError,
 } from "./download-errors.ts";
-import { ImageChecksumMismatchError } from "./errors.ts";
+import { ImageChecksumMismatchError } from "../errors.ts";
 import { checkEncoding, connectionError, discard, type Http, type HttpAnswer } from "./http.ts";
 import { openPartial, type PartialFile, type PartialOrigin } from "./partial-file.ts";
 import { lengthOf, parseContentRange, rangeHeaders, validatorOf } from "./ranges.ts";
 import { withRetries } from "./retry.ts";
 import { createSpeedMeter } from "./speed.ts";
-import type { DownloadTimeouts, ImageProgress } from "./types.ts";
+import type { DownloadTimeouts, ImageProgress } from "../types.ts";
 
 export interface Download {
   url: URL;

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { HeyvmError } from "../errors/index.ts";
+import { HeyvmError } from "../../errors/index.ts";
 import { inspectImageFile } from "./image-file.ts";
-import { createScratch } from "./testing/scratch.ts";
-import { qcow2Image, qemuImg, rawDisk } from "./testing/qemu-image.ts";
+import { createScratch } from "../testing/scratch.ts";
+import { qcow2Image, qemuImg, rawDisk } from "../testing/qemu-image.ts";
 
 async function inspecting(content: Buffer): Promise<Awaited<ReturnType<typeof inspectImageFile>>> {
   await using scratch = await createScratch();

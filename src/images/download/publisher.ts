@@ -5,14 +5,14 @@ import {
   namesInListing,
   newestOf,
   publisherUrl,
-} from "./catalogue.ts";
-import { type Checksum, findChecksum } from "./checksum.ts";
+} from "../catalogue/catalogue.ts";
+import { type Checksum, findChecksum } from "../catalogue/checksum.ts";
 import { type DownloadSubject, UnexpectedAnswerError } from "./download-errors.ts";
-import { isMarkup } from "./disk-signatures.ts";
+import { isMarkup } from "../inspect/disk-signatures.ts";
 import type { Http } from "./http.ts";
-import { redactUrl } from "./reference.ts";
+import { redactUrl } from "../catalogue/reference.ts";
 import { withRetries } from "./retry.ts";
-import type { DownloadTimeouts, Publisher } from "./types.ts";
+import type { DownloadTimeouts, Publisher } from "../types.ts";
 
 export interface Publication {
   fileName: string;

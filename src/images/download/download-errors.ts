@@ -1,6 +1,6 @@
 /** Why a server's file could not be had. */
-import { formatSize } from "../config/size.ts";
-import { HeyvmError } from "../errors/index.ts";
+import { formatSize } from "../../config/size.ts";
+import { HeyvmError } from "../../errors/index.ts";
 
 /** What a failed download is told to the user with. */
 export interface DownloadSubject {

@@ -1,7 +1,7 @@
 /** The images that can be had by name, and where their publishers keep them. */
 import type { ChecksumAlgorithm } from "./checksum.ts";
-import type { Architecture } from "./image.ts";
-import type { Publisher } from "./types.ts";
+import type { Architecture } from "../image.ts";
+import type { Publisher } from "../types.ts";
 
 /** A publisher's file, or the pattern of the names that its successive releases have. */
 export interface CatalogueFile {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { AbortedError } from "../errors/index.ts";
+import { AbortedError } from "../../errors/index.ts";
 import { DownloadFailedError, HttpStatusError } from "./download-errors.ts";
-import type { DownloadTimeouts } from "./types.ts";
+import type { DownloadTimeouts } from "../types.ts";
 
 const maxDelayMs = 15_000;
 

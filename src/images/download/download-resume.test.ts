@@ -3,9 +3,14 @@ import { join } from "node:path";
 
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
-import { createDownloadBench, type DownloadBench, headersOf, partialName } from "./testing/download-bench.ts";
-import { debianPath, etagOf } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
+import {
+  createDownloadBench,
+  type DownloadBench,
+  headersOf,
+  partialName,
+} from "../testing/download-bench.ts";
+import { debianPath, etagOf } from "../testing/publisher-server.ts";
+import { qcow2Image } from "../testing/qemu-image.ts";
 
 let image: Buffer;
 let bench: DownloadBench;

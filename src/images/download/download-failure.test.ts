@@ -3,9 +3,9 @@ import { createServer } from "node:net";
 
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
-import { breakAfter, createDownloadBench, type DownloadBench, headersOf } from "./testing/download-bench.ts";
-import { debianPath } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
+import { breakAfter, createDownloadBench, type DownloadBench, headersOf } from "../testing/download-bench.ts";
+import { debianPath } from "../testing/publisher-server.ts";
+import { qcow2Image } from "../testing/qemu-image.ts";
 
 let image: Buffer;
 let bench: DownloadBench;

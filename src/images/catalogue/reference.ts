@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { basename, resolve } from "node:path";
 
-import { InvalidArgumentError } from "../errors/index.ts";
+import { InvalidArgumentError } from "../../errors/index.ts";
 
 export type ImageReference =
   | { kind: "name"; name: string }

@@ -8,11 +8,11 @@ import {
   type DownloadBench,
   headersOf,
   stallAfter,
-} from "./testing/download-bench.ts";
-import { debianPath, etagOf } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
-import { patientTimeouts } from "./testing/scratch.ts";
-import type { ImageProgress } from "./types.ts";
+} from "../testing/download-bench.ts";
+import { debianPath, etagOf } from "../testing/publisher-server.ts";
+import { qcow2Image } from "../testing/qemu-image.ts";
+import { patientTimeouts } from "../testing/scratch.ts";
+import type { ImageProgress } from "../types.ts";
 
 let image: Buffer;
 let bench: DownloadBench;

@@ -3,9 +3,9 @@ import type { ServerResponse } from "node:http";
 
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
-import { createDownloadBench, type DownloadBench, headersOf } from "./testing/download-bench.ts";
-import { debianPath, etagOf } from "./testing/publisher-server.ts";
-import { qcow2Image } from "./testing/qemu-image.ts";
+import { createDownloadBench, type DownloadBench, headersOf } from "../testing/download-bench.ts";
+import { debianPath, etagOf } from "../testing/publisher-server.ts";
+import { qcow2Image } from "../testing/qemu-image.ts";
 
 const mebibyte = 2 ** 20;
 let image: Buffer;
