@@ -3,6 +3,7 @@ import { z } from "zod";
 
 import { backendNames } from "./backend-names.ts";
 import { imageSearchFolders } from "./paths.ts";
+import { mirrorVariable, type Publisher, publishers } from "./publishers.ts";
 import { parseSize } from "./size.ts";
 
 type BackendChoice = (typeof backendNames)[number];
@@ -49,8 +50,14 @@ const listFromText =
   (text: string): unknown =>
     text.split(separator).filter((part) => part !== "");
 
-const mirror = z.url({ protocol: /^(https?|file)$/ }).nullable();
-const noMirror = (): string | null => null;
+const mirrorUrl = z.url({ protocol: /^(https?|file)$/ }).nullable();
+const mirror = (publisher: Publisher): SettingDefinition<string | null> =>
+  setting(
+    mirrorUrl,
+    [mirrorVariable(publisher)],
+    () => null,
+    `base URL instead of ${publishers[publisher].host}`,
+  );
 
 /** The table of settings; keys with a dot are nested objects in the file. */
 export const settingDefinitions = {
@@ -130,24 +137,9 @@ export const settingDefinitions = {
     "a machine's cache of translated code without KVM, 16M at least; null: 22M for each GiB of a clone's memory, 128M for a machine that boots",
     noneFromText,
   ),
-  "mirrors.debian": setting(
-    mirror,
-    ["HEYVM_MIRROR_DEBIAN"],
-    noMirror,
-    "base URL instead of cloud.debian.org",
-  ),
-  "mirrors.ubuntu": setting(
-    mirror,
-    ["HEYVM_MIRROR_UBUNTU"],
-    noMirror,
-    "base URL instead of cloud-images.ubuntu.com",
-  ),
-  "mirrors.alpine": setting(
-    mirror,
-    ["HEYVM_MIRROR_ALPINE"],
-    noMirror,
-    "base URL instead of dl-cdn.alpinelinux.org",
-  ),
+  "mirrors.debian": mirror("debian"),
+  "mirrors.ubuntu": mirror("ubuntu"),
+  "mirrors.alpine": mirror("alpine"),
   image_folders: setting(
     z.array(nonEmpty.startsWith("/", "must be an absolute path")).min(1),
     ["HEYVM_IMAGE_FOLDERS"],

@@ -6,6 +6,7 @@ import type { BackendSettings } from "../backends/backend-kind.ts";
 import { backendKinds } from "../backends/index.ts";
 import type { MachineContext } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
+import { publisherNames } from "../config/publishers.ts";
 import type { Settings } from "../config/settings.ts";
 import { createImageStore, type ImageWork, progressAsSteps } from "../images/index.ts";
 
@@ -36,7 +37,7 @@ function createImages(settings: Settings, state: StatePaths): ImageService {
     indexPath: state.imageIndex,
     copyFolder: state.imageCopies,
     alsoTrusted: qemuAccounts(settings["libvirt.uri"]),
-    mirrors: mirrorsOf(settings),
+    mirrors: Object.fromEntries(publisherNames.map((name) => [name, settings[`mirrors.${name}`]])),
   });
   return {
     resolve: (reference, context) => inSteps(context, (work) => store.resolve(reference, work)),
@@ -70,15 +71,4 @@ async function inSteps<T>(
 function qemuAccounts(uri: string): string[] {
   const isSystem = /^qemu(\+unix)?:\/\/\/system\b/i.test(uri);
   return isSystem || process.geteuid?.() === 0 ? ["libvirt-qemu", "qemu"] : [];
-}
-
-function mirrorsOf(settings: Settings): Record<string, string> {
-  const mirrors = {
-    debian: settings["mirrors.debian"],
-    ubuntu: settings["mirrors.ubuntu"],
-    alpine: settings["mirrors.alpine"],
-  };
-  return Object.fromEntries(
-    Object.entries(mirrors).flatMap(([name, url]) => (url === null ? [] : [[name, url]])),
-  );
 }

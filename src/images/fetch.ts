@@ -116,10 +116,10 @@ async function targetOf(
     const expected = checksum === undefined ? undefined : { checksum, source: "the given checksum" };
     return { fileName, url, subject, expected };
   }
-  const { entry, file } = origin;
+  const { entry, names } = origin;
   const { mirrors, timeouts } = context;
   report({ phase: "checksum" });
-  const published = await askPublisher({ entry, file, mirrors, http, timeouts, signal });
+  const published = await askPublisher({ entry, names, mirrors, http, timeouts, signal });
   return {
     fileName: published.fileName,
     url: published.url,

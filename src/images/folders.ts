@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { errnoOf } from "../errors/index.ts";
-import { compareVersions } from "./catalogue/catalogue.ts";
+import { compareVersions, type FileNames } from "./catalogue/catalogue.ts";
 import { type FileStamp, stampOfFile } from "./inspect/image-file.ts";
 
 export interface FoundFile {
@@ -16,7 +16,7 @@ export interface FoundFile {
 /** What fits in the first folder that has something, newest first. */
 export async function findFirst(
   folders: readonly string[],
-  names: { fileName: string | undefined; pattern: RegExp },
+  names: FileNames,
 ): Promise<FoundFile | undefined> {
   for (const folder of folders) {
     const [newest] = await findAll(folder, names);
@@ -26,10 +26,7 @@ export async function findFirst(
 }
 
 /** All that fits in one folder, newest first: by version, and then by the time of the file. */
-export async function findAll(
-  folder: string,
-  { fileName, pattern }: { fileName: string | undefined; pattern: RegExp },
-): Promise<FoundFile[]> {
+export async function findAll(folder: string, { fileName, pattern }: FileNames): Promise<FoundFile[]> {
   // A folder that may be entered but not listed, as /var/lib/libvirt/images often is, still has the plain name.
   const names = new Set([...(await namesIn(folder)), ...(fileName === undefined ? [] : [fileName])]);
   const found: FoundFile[] = [];

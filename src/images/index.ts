@@ -10,7 +10,6 @@ export type {
   ImageStore,
   ImageStoreOptions,
   ImageWork,
-  Publisher,
   ResolveOptions,
   StoredImage,
   SupportedImage,

@@ -1,5 +1,5 @@
 /** What is on this host. */
-import { catalogue, publisherUrl } from "./catalogue/catalogue.ts";
+import { catalogue, namesOf, publisherUrl } from "./catalogue/catalogue.ts";
 import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
 import { architectures } from "./image.ts";
@@ -47,10 +47,10 @@ export async function listSupported(context: StoreContext, signal: AbortSignal):
   const supported: SupportedImage[] = [];
   for (const entry of catalogue) {
     signal.throwIfAborted();
-    const { name, description, publisher } = entry;
-    const file = entry.file(hostArchitecture());
-    const url = publisherUrl(publisher, file.folder + (file.fileName ?? ""), context.mirrors).href;
-    const path = (await findFirst(context.searchFolders, file))?.path;
+    const { name, description, publisher, folder } = entry;
+    const names = namesOf(entry.fileName(hostArchitecture()));
+    const url = publisherUrl(publisher, folder + (names.fileName ?? ""), context.mirrors).href;
+    const path = (await findFirst(context.searchFolders, names))?.path;
     supported.push({ name, description, publisher, url, path });
   }
   return supported;

@@ -1,10 +1,5 @@
 /** Where an image is to be had, and by which names its file is known on this host. */
-import {
-  type CatalogueEntry,
-  type CatalogueFile,
-  findInCatalogue,
-  patternOf,
-} from "./catalogue/catalogue.ts";
+import { type CatalogueEntry, type FileNames, findInCatalogue, namesOf } from "./catalogue/catalogue.ts";
 import { type Checksum, parseChecksum } from "./catalogue/checksum.ts";
 import type { Architecture } from "./image.ts";
 import { fileNameOfUrl, redactUrl } from "./catalogue/reference.ts";
@@ -15,9 +10,9 @@ export type ImageOrigin = {
   architecture: Architecture;
   /** Where it is looked for. */
   folders: readonly string[];
-  names: { fileName: string | undefined; pattern: RegExp };
+  names: FileNames;
 } & (
-  | { kind: "catalogue"; entry: CatalogueEntry; file: CatalogueFile }
+  | { kind: "catalogue"; entry: CatalogueEntry }
   | { kind: "url"; url: URL; fileName: string; checksum: Checksum | undefined }
 );
 
@@ -29,15 +24,13 @@ export function catalogueOrigin(
 ): ImageOrigin | undefined {
   const entry = findInCatalogue(name);
   if (entry === undefined) return undefined;
-  const file = entry.file(architecture);
   return {
     kind: "catalogue",
     reference: name,
     architecture,
     folders: context.searchFolders,
-    names: { fileName: file.fileName, pattern: file.pattern },
+    names: namesOf(entry.fileName(architecture)),
     entry,
-    file,
   };
 }
 
@@ -53,7 +46,7 @@ export function urlOrigin(
     reference: label.reference.includes("://") ? redactUrl(url) : label.reference,
     architecture: label.architecture,
     folders: [context.downloadFolder],
-    names: { fileName, pattern: patternOf(fileName) },
+    names: namesOf(fileName),
     url,
     fileName,
     checksum: checksum === undefined ? undefined : parseChecksum(checksum),

@@ -1,6 +1,7 @@
 /** From what a user wrote to an image that can be used. */
 import { nearest } from "../config/nearest.ts";
-import { catalogue } from "./catalogue/catalogue.ts";
+import { publishers } from "../config/publishers.ts";
+import { catalogue, type FileNames } from "./catalogue/catalogue.ts";
 import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./catalogue/checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { fetchImage } from "./fetch.ts";
@@ -130,7 +131,7 @@ async function resolvePath(
 
 function algorithmOf(origin: ImageOrigin): ChecksumAlgorithm {
   return origin.kind === "catalogue"
-    ? origin.file.checksum.algorithm
+    ? publishers[origin.entry.publisher].checksumAlgorithm
     : (origin.checksum?.algorithm ?? "sha256");
 }
 
@@ -183,6 +184,6 @@ export async function verifyFile(
   });
 }
 
-function exactly(fileName: string): { fileName: string; pattern: RegExp } {
+function exactly(fileName: string): FileNames {
   return { fileName, pattern: new RegExp(`^${fileName.replaceAll(".", "\\.")}$`) };
 }

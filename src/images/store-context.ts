@@ -2,11 +2,11 @@
 import { join } from "node:path";
 
 import type { SharedWork } from "../core/shared-work.ts";
-import type { CatalogueEntry } from "./catalogue/catalogue.ts";
+import type { CatalogueEntry, Mirrors } from "./catalogue/catalogue.ts";
 import { fingerprintOfStamp, inspectImageFile } from "./inspect/image-file.ts";
 import type { Architecture } from "./image.ts";
 import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
-import type { DownloadTimeouts, ImageProgress, Publisher, StoredImage } from "./types.ts";
+import type { DownloadTimeouts, ImageProgress, StoredImage } from "./types.ts";
 
 export interface StoreContext {
   searchFolders: readonly string[];
@@ -16,7 +16,7 @@ export interface StoreContext {
   copyFolder: string;
   alsoTrusted: readonly string[];
   index: IndexFile;
-  mirrors: Partial<Record<Publisher, string>>;
+  mirrors: Mirrors;
   timeouts: DownloadTimeouts;
   maxUnannouncedBytes: number;
   shared: SharedWork<string, ImageProgress>;

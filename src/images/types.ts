@@ -1,8 +1,7 @@
 /** What the image store offers. */
+import type { Publisher } from "../config/publishers.ts";
+import type { Mirrors } from "./catalogue/catalogue.ts";
 import type { Architecture, Image } from "./image.ts";
-
-/** Whose images are in the catalogue. */
-export type Publisher = "ubuntu" | "debian" | "alpine";
 
 export interface ImageStoreOptions {
   /** Where images are looked for, in this order; the last is made when missing and receives downloads. */
@@ -13,8 +12,7 @@ export interface ImageStoreOptions {
   copyFolder: string;
   /** Names of accounts that may own an image beside root and this user: QEMU's, to which libvirt gives what it uses. */
   alsoTrusted?: readonly string[] | undefined;
-  /** Base URLs (scheme, host and maybe a path) that replace the publishers' own. */
-  mirrors?: Partial<Record<Publisher, string>> | undefined;
+  mirrors?: Mirrors | undefined;
   timeouts?: Partial<DownloadTimeouts> | undefined;
   /** Where a server doesn't announce how long a file is. Default: 32 GiB. */
   maxUnannouncedBytes?: number | undefined;

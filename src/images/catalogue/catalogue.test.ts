@@ -4,12 +4,13 @@ import {
   catalogue,
   findInCatalogue,
   laterCopyName,
+  namesOf,
   namesInListing,
   newestOf,
   publisherUrl,
 } from "./catalogue.ts";
 
-const alpine = findInCatalogue("alpine:3.23")?.file("x86_64").pattern ?? /never/;
+const alpine = namesOf(findInCatalogue("alpine:3.23")?.fileName("x86_64") ?? "never").pattern;
 
 describe("the catalogue", () => {
   it.each([
@@ -18,14 +19,14 @@ describe("the catalogue", () => {
     ["debian:12", "x86_64", "debian-12-generic-amd64.qcow2"],
     ["debian:12", "aarch64", "debian-12-generic-arm64.qcow2"],
   ] as const)("has %s for %s", (name, architecture, fileName) => {
-    const file = findInCatalogue(name)?.file(architecture);
-    expect(file?.fileName).toBe(fileName);
-    expect(file?.pattern.test(fileName)).toBe(true);
+    const names = namesOf(findInCatalogue(name)?.fileName(architecture) ?? "");
+    expect(names.fileName).toBe(fileName);
+    expect(names.pattern.test(fileName)).toBe(true);
   });
 
   it("knows newer copies of a file by their names", () => {
     for (const entry of catalogue.filter(({ publisher }) => publisher !== "alpine")) {
-      const { fileName = "", pattern } = entry.file("x86_64");
+      const { fileName = "", pattern } = namesOf(entry.fileName("x86_64"));
       expect(pattern.test(laterCopyName(fileName, "0123456789abcdef"))).toBe(true);
       expect(pattern.test(`${fileName}.partial`)).toBe(false);
     }

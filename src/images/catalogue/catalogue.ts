@@ -1,24 +1,9 @@
 /** The images that can be had by name, and where their publishers keep them. */
-import type { ChecksumAlgorithm } from "./checksum.ts";
+import { type Publisher, publishers } from "../../config/publishers.ts";
 import type { Architecture } from "../image.ts";
-import type { Publisher } from "../types.ts";
 
-/** A publisher's file, or the pattern of the names that its successive releases have. */
-export interface CatalogueFile {
-  /** Absolute path of the folder on the publisher's server, with a slash at the end. */
-  folder: string;
-  /** The file's name; absent when it has to be looked up in the folder's listing. */
-  fileName: string | undefined;
-  /** Names of the file; its groups, if any, are version numbers, the most significant first. */
-  pattern: RegExp;
-  checksum: {
-    algorithm: ChecksumAlgorithm;
-    /** Name of the checksum file of an image. */
-    fileName: (imageFileName: string) => string;
-    /** The checksum file is about that image alone. */
-    alone: boolean;
-  };
-}
+/** Base URLs (scheme, host and maybe a path) that replace the publishers' own. */
+export type Mirrors = Readonly<Partial<Record<Publisher, string | null>>>;
 
 export interface CatalogueEntry {
   name: string;
@@ -29,32 +14,34 @@ export interface CatalogueEntry {
    * could try: such a guest is seen when it panics.
    */
   leastMemoryBytes?: number;
-  file: (architecture: Architecture) => CatalogueFile;
+  /** Absolute path of the folder on the publisher's server, with a slash at the end. */
+  folder: string;
+  /**
+   * The file's name. `{n}` stands for a version number, the most significant first: of such files the newest in the
+   * folder's listing is taken.
+   */
+  fileName: (architecture: Architecture) => string;
 }
 
-const publisherBases: Record<Publisher, string> = {
-  ubuntu: "https://cloud-images.ubuntu.com",
-  debian: "https://cloud.debian.org",
-  alpine: "https://dl-cdn.alpinelinux.org",
-};
+/** By which names a file is known on this host. */
+export interface FileNames {
+  /** Absent when it has to be looked up in a folder's listing. */
+  fileName: string | undefined;
+  /** Also those that the store puts beside it because the name is taken; its groups, if any, are version numbers. */
+  pattern: RegExp;
+}
 
 const debianNames: Record<Architecture, string> = { x86_64: "amd64", aarch64: "arm64" };
 /** Alpine's x86_64 images boot by BIOS, its aarch64 images by UEFI: the machines that QEMU makes by default. */
 const alpineNames: Record<Architecture, string> = { x86_64: "x86_64-bios", aarch64: "aarch64-uefi" };
-
-const laterCopy = "(?:-[0-9a-f]{12})?";
 
 export const catalogue: readonly CatalogueEntry[] = [
   {
     name: "ubuntu:24.04",
     description: "Ubuntu 24.04 LTS (Noble Numbat), server",
     publisher: "ubuntu",
-    file: (architecture) =>
-      fixedFile(
-        "/releases/24.04/release/",
-        `ubuntu-24.04-server-cloudimg-${debianNames[architecture]}.img`,
-        "sha256",
-      ),
+    folder: "/releases/24.04/release/",
+    fileName: (architecture) => `ubuntu-24.04-server-cloudimg-${debianNames[architecture]}.img`,
   },
   {
     name: "debian:12",
@@ -62,32 +49,23 @@ export const catalogue: readonly CatalogueEntry[] = [
     description: "Debian 12 (bookworm), generic",
     publisher: "debian",
     leastMemoryBytes: 256 * 2 ** 20,
-    file: (architecture) =>
-      fixedFile(
-        "/images/cloud/bookworm/latest/",
-        `debian-12-generic-${debianNames[architecture]}.qcow2`,
-        "sha512",
-      ),
+    folder: "/images/cloud/bookworm/latest/",
+    fileName: (architecture) => `debian-12-generic-${debianNames[architecture]}.qcow2`,
   },
   {
     name: "alpine:3.23",
     description: "Alpine Linux 3.23, with cloud-init",
     publisher: "alpine",
-    file: (architecture) => ({
-      folder: "/alpine/v3.23/releases/cloud/",
-      fileName: undefined,
-      pattern: new RegExp(
-        `^nocloud_alpine-3\\.23\\.(\\d+)-${alpineNames[architecture]}-cloudinit-r(\\d+)${laterCopy}\\.qcow2$`,
-      ),
-      checksum: { algorithm: "sha512", fileName: (image) => `${image}.sha512`, alone: true },
-    }),
+    folder: "/alpine/v3.23/releases/cloud/",
+    fileName: (architecture) => `nocloud_alpine-3.23.{n}-${alpineNames[architecture]}-cloudinit-r{n}.qcow2`,
   },
 ];
 
 /** The names of a file and of those that the store put beside it because the name was taken. */
-export function patternOf(fileName: string): RegExp {
-  const escaped = fileName.replaceAll(".", "\\.");
-  return new RegExp(`^${escaped.replace(/\\\.[^.]*$/, (suffix) => `${laterCopy}${suffix}`)}$`);
+export function namesOf(fileName: string): FileNames {
+  const escaped = fileName.replaceAll(".", "\\.").replaceAll("{n}", "(\\d+)");
+  const pattern = new RegExp(`^${escaped.replace(/\\\.[^.]*$/, "(?:-[0-9a-f]{12})?$&")}$`);
+  return { fileName: fileName.includes("{n}") ? undefined : fileName, pattern };
 }
 
 /** The name for newer bytes of a file whose name is taken: disks may stand on the older ones. */
@@ -105,12 +83,8 @@ export function leastMemoryOf(reference: string): number | undefined {
 }
 
 /** The URL of a folder or file of a publisher, at the mirror if there is one. */
-export function publisherUrl(
-  publisher: Publisher,
-  path: string,
-  mirrors: Partial<Record<Publisher, string>>,
-): URL {
-  const base = mirrors[publisher] ?? publisherBases[publisher];
+export function publisherUrl(publisher: Publisher, path: string, mirrors: Mirrors): URL {
+  const base = mirrors[publisher] ?? `https://${publishers[publisher].host}`;
   return new URL(`${base.replace(/\/+$/, "")}${path}`);
 }
 
@@ -147,14 +121,4 @@ export function compareVersions(left: readonly number[], right: readonly number[
     if (difference !== 0) return difference;
   }
   return 0;
-}
-
-function fixedFile(folder: string, fileName: string, algorithm: ChecksumAlgorithm): CatalogueFile {
-  const sums = algorithm === "sha256" ? "SHA256SUMS" : "SHA512SUMS";
-  return {
-    folder,
-    fileName,
-    pattern: patternOf(fileName),
-    checksum: { algorithm, fileName: () => sums, alone: false },
-  };
 }

@@ -1,7 +1,9 @@
 /** Asks a publisher, or its mirror, which file is current and what checksum it has. */
+import { mirrorVariable, publishers } from "../../config/publishers.ts";
 import {
   type CatalogueEntry,
-  type CatalogueFile,
+  type FileNames,
+  type Mirrors,
   namesInListing,
   newestOf,
   publisherUrl,
@@ -12,7 +14,7 @@ import { isMarkup } from "../inspect/disk-signatures.ts";
 import type { Http } from "./http.ts";
 import { redactUrl } from "../catalogue/reference.ts";
 import { withRetries } from "./retry.ts";
-import type { DownloadTimeouts, Publisher } from "../types.ts";
+import type { DownloadTimeouts } from "../types.ts";
 
 export interface Publication {
   fileName: string;
@@ -24,8 +26,8 @@ export interface Publication {
 
 export interface PublisherRequest {
   entry: CatalogueEntry;
-  file: CatalogueFile;
-  mirrors: Partial<Record<Publisher, string>>;
+  names: FileNames;
+  mirrors: Mirrors;
   http: Http;
   timeouts: DownloadTimeouts;
   signal: AbortSignal;
@@ -33,39 +35,37 @@ export interface PublisherRequest {
 
 /** What is current at this moment; never remembered. */
 export async function askPublisher(request: PublisherRequest): Promise<Publication> {
-  const { entry, file, mirrors } = request;
-  const fileName = file.fileName ?? (await newestInListing(request));
-  const url = publisherUrl(entry.publisher, file.folder + fileName, mirrors);
-  const sums = publisherUrl(entry.publisher, file.folder + file.checksum.fileName(fileName), mirrors);
+  const { entry, names, mirrors } = request;
+  const { publisher, folder } = entry;
+  const { checksumAlgorithm: algorithm, checksumFile } = publishers[publisher];
+  const fileName = names.fileName ?? (await newestInListing(request));
+  const url = publisherUrl(publisher, folder + fileName, mirrors);
+  const sums = publisherUrl(publisher, folder + checksumFile.replace("*", () => fileName), mirrors);
   const subject = publisherSubject(entry, sums);
   const text = await getText(request, sums, subject);
-  const checksum = findChecksum(text, fileName, file.checksum);
+  const checksum = findChecksum(text, fileName, { algorithm, alone: checksumFile.includes("*") });
   if (checksum === undefined) {
     const what = isMarkup(Buffer.from(text))
       ? "the server answered with a web page"
       : "it has no line for it";
-    throw new UnexpectedAnswerError(
-      subject,
-      `no ${file.checksum.algorithm} checksum of ${fileName}: ${what}`,
-    );
+    throw new UnexpectedAnswerError(subject, `no ${algorithm} checksum of ${fileName}: ${what}`);
   }
   return { fileName, url, checksum, checksumSource: redactUrl(sums) };
 }
 
 /** What is said when a publisher's server fails. */
 export function publisherSubject(entry: CatalogueEntry, url: URL): DownloadSubject {
-  const setting = `HEYVM_MIRROR_${entry.publisher.toUpperCase()}`;
   return {
     url: redactUrl(url),
-    hint: `use a mirror (${setting}=https://…, or mirrors.${entry.publisher} in the settings), or a file of your own: heyvm images add NAME FILE`,
+    hint: `use a mirror (${mirrorVariable(entry.publisher)}=https://…, or mirrors.${entry.publisher} in the settings), or a file of your own: heyvm images add NAME FILE`,
   };
 }
 
 async function newestInListing(request: PublisherRequest): Promise<string> {
-  const { entry, file, mirrors } = request;
-  const folder = publisherUrl(entry.publisher, file.folder, mirrors);
+  const { entry, names, mirrors } = request;
+  const folder = publisherUrl(entry.publisher, entry.folder, mirrors);
   const subject = publisherSubject(entry, folder);
-  const newest = newestOf(namesInListing(await getText(request, folder, subject)), file.pattern);
+  const newest = newestOf(namesInListing(await getText(request, folder, subject)), names.pattern);
   if (newest === undefined) {
     throw new UnexpectedAnswerError(subject, `the folder's listing has no image of ${entry.name}`);
   }
