@@ -1,5 +1,5 @@
 /** What the routes need of the image store. */
-import type { MachineContext } from "../backends/backend.ts";
+import type { WorkContext } from "../core/step.ts";
 import type { Image } from "../images/image.ts";
 import type { ImageUse } from "../images/types.ts";
 import type { ImageSource } from "../sandbox/index.ts";
@@ -23,11 +23,11 @@ export interface SupportedImage {
 export interface ImageService extends ImageSource {
   list(signal: AbortSignal): Promise<StoredImage[]>;
   supported(signal: AbortSignal): Promise<SupportedImage[]>;
-  pull(reference: string, options: MachineContext & { force: boolean }): Promise<StoredImage>;
+  pull(reference: string, options: WorkContext & { force: boolean }): Promise<StoredImage>;
   add(
     name: string,
     source: string,
-    options: MachineContext & { checksum: string | undefined },
+    options: WorkContext & { checksum: string | undefined },
   ): Promise<StoredImage>;
   /** Throws `image_in_use` for what is in use, and what `unknown` is for what may be. */
   remove(name: string, options: ImageUse & { signal: AbortSignal }): Promise<string[]>;

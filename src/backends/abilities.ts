@@ -1,6 +1,7 @@
 /** What some backends can do beside what all can. */
+import type { WorkContext } from "../core/step.ts";
 import type { Image } from "../images/image.ts";
-import type { Backend, MachineContext, MachineMount, MachineSpec, SandboxType } from "./backend.ts";
+import type { Backend, MachineMount, MachineSpec, SandboxType } from "./backend.ts";
 
 /** A backend that can hold a machine still and let it go on. */
 export interface Pausable {
@@ -94,7 +95,7 @@ export type TemplateRequest = Pick<MachineSpec, "type" | "cpus" | "memoryBytes">
 export interface TemplateKeeper {
   listTemplates(signal: AbortSignal): Promise<TemplateInfo[]>;
   /** The template for such machines, made now when there is none. Throws `unsupported` where machines cannot be cloned. */
-  buildTemplate(request: TemplateRequest, context: MachineContext): Promise<TemplateInfo>;
+  buildTemplate(request: TemplateRequest, context: WorkContext): Promise<TemplateInfo>;
   /** Idempotent: an absent one is `absent`. One that a sandbox stands on stays. */
   removeTemplate(key: string, signal: AbortSignal): Promise<"removed" | "absent" | "in_use">;
 }

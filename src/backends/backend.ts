@@ -9,6 +9,7 @@
  */
 import type { Duplex } from "node:stream";
 
+import type { WorkContext } from "../core/step.ts";
 import type { ErrorCode } from "../errors/index.ts";
 import type { Image } from "../images/image.ts";
 
@@ -89,24 +90,7 @@ export interface CloneReport {
   fails(reason: string): Promise<void>;
 }
 
-/** A long step of a create, for the user to watch: `{id: "disk", title: "Preparing debian:12 for python (once)"}`. */
-export interface MachineStep {
-  id: string;
-  title: string;
-  state: "started" | "progress" | "done";
-  /** Download or build progress, where there is a measure. */
-  doneBytes?: number | undefined;
-  totalBytes?: number | undefined;
-  /** Where the step's log is, while it runs. */
-  logPath?: string | undefined;
-}
-
-export interface MachineContext {
-  signal: AbortSignal;
-  onStep: (step: MachineStep) => void;
-}
-
-export interface MakingContext extends MachineContext {
+export interface MakingContext extends WorkContext {
   /** A last look at the host's folders, which may have changed since the create began. Throws where the machine must not be made. */
   lastLook?: (() => Promise<void>) | undefined;
   /** Why the machine is to boot, also where it could be a clone. A backend that clones none need not look. */
@@ -162,7 +146,7 @@ export interface Backend extends BackendDescription {
   /** Refuses what a start would refuse, as far as that can be known while the machine runs: asked before a restart. */
   checkStart(spec: MachineSpec, signal: AbortSignal): Promise<void>;
   /** Starts a stopped machine again, from its own disk. */
-  start(spec: MachineSpec, context: MachineContext): Promise<StartedMachine>;
+  start(spec: MachineSpec, context: WorkContext): Promise<StartedMachine>;
   /** Ends it without asking the guest; the disk stays. Idempotent. (A polite stop is the agent's business.) */
   stop(id: string, signal: AbortSignal): Promise<void>;
   /** Removes the machine and all that belongs to it. Idempotent: an absent machine is a success. */

@@ -4,11 +4,10 @@ import type { DaemonParts } from "./daemon.ts";
 import type { ImageService } from "../api/image-service.ts";
 import type { BackendSettings } from "../backends/backend-kind.ts";
 import { backendKinds } from "../backends/index.ts";
-import type { MachineContext } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import { publisherNames } from "../config/publishers.ts";
 import type { Settings } from "../config/settings.ts";
-import { createImageStore, type ImageWork, progressAsSteps } from "../images/index.ts";
+import { createImageStore } from "../images/index.ts";
 
 export const daemonParts: DaemonParts = {
   backends: (settings, state) => {
@@ -40,28 +39,15 @@ function createImages(settings: Settings, state: StatePaths): ImageService {
     mirrors: Object.fromEntries(publisherNames.map((name) => [name, settings[`mirrors.${name}`]])),
   });
   return {
-    resolve: (reference, context) => inSteps(context, (work) => store.resolve(reference, work)),
+    resolve: (reference, context) => store.resolve(reference, context),
     list: (signal) => store.list(signal),
     supported: (signal) => store.supported(signal),
     pull: (reference, { force, ...context }) =>
-      inSteps(context, (work) =>
-        store.resolve(reference, { ...work, download: force ? "always" : "missing" }),
-      ),
-    add: (name, source, { checksum, ...context }) =>
-      inSteps(context, (work) => store.add(name, source, { ...work, checksum })),
+      store.resolve(reference, { ...context, download: force ? "always" : "missing" }),
+    add: (name, source, options) => store.add(name, source, options),
     remove: (reference, options) => store.remove(reference, options),
     prune: (options) => store.prune(options),
   };
-}
-
-async function inSteps<T>(
-  { signal, onStep }: MachineContext,
-  work: (options: ImageWork) => Promise<T>,
-): Promise<T> {
-  const { onProgress, finish } = progressAsSteps(onStep);
-  const result = await work({ signal, onProgress });
-  finish();
-  return result;
 }
 
 /**

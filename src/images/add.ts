@@ -1,6 +1,7 @@
 /** Names of the user's own for images. */
 import { resolve } from "node:path";
 
+import type { WorkContext } from "../core/step.ts";
 import { findInCatalogue } from "./catalogue/catalogue.ts";
 import { formatChecksum, parseChecksum } from "./catalogue/checksum.ts";
 import { ImageNameTakenError } from "./errors.ts";
@@ -15,7 +16,7 @@ export async function addImage(
   context: StoreContext,
   name: string,
   source: string,
-  options: AddOptions,
+  options: AddOptions & WorkContext,
 ): Promise<StoredImage> {
   checkImageName(name);
   const named: NameRecord = {

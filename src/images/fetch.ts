@@ -1,7 +1,10 @@
 /** Gets an image from its server into the download folder, once for all who want it. */
 import { mkdir } from "node:fs/promises";
 
+import { z } from "zod";
+
 import { lockForProcess } from "../core/process-lock.ts";
+import type { Step, WorkContext } from "../core/step.ts";
 import { DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { type Checksum, formatChecksum } from "./catalogue/checksum.ts";
 import { download } from "./download/download.ts";
@@ -17,7 +20,7 @@ import { place } from "./place.ts";
 import { askPublisher, publisherSubject } from "./download/publisher.ts";
 import { redactUrl } from "./catalogue/reference.ts";
 import { downloadKey, partialPathOf, type StoreContext } from "./store-context.ts";
-import type { ImageProgress, ImageWork } from "./types.ts";
+import { type ImageAction, imageStep } from "./steps.ts";
 
 interface Target {
   fileName: string;
@@ -34,18 +37,17 @@ export async function fetchImage(
   context: StoreContext,
   origin: ImageOrigin,
   mode: "missing" | "always",
-  work: ImageWork,
+  { signal, onStep }: WorkContext,
 ): Promise<string> {
   const key = keyOf(origin);
   const checksum = origin.kind === "url" ? (origin.checksum?.hex ?? "") : "";
-  const { signal, onProgress = ignore } = work;
   return await context.shared.run(
     `${mode} ${key} ${checksum}`,
-    { signal, onNews: onProgress },
+    { signal, onNews: onStep },
     async (signal, tell) => {
       try {
         await mkdir(context.downloadFolder, { recursive: true });
-        return await fetchLocked(context, origin, mode, { signal, onProgress: tell });
+        return await fetchLocked(context, origin, mode, { signal, onStep: tell });
       } catch (error) {
         throw folderError(error, context.downloadFolder);
       }
@@ -57,7 +59,7 @@ async function fetchLocked(
   context: StoreContext,
   origin: ImageOrigin,
   mode: "missing" | "always",
-  { signal, onProgress }: Required<ImageWork>,
+  { signal, onStep }: WorkContext,
 ): Promise<string> {
   const { reference } = origin;
   const { lock } = await lockForProcess({
@@ -65,11 +67,12 @@ async function fetchLocked(
     name: keyOf(origin),
     what: `the download of ${reference}`,
     signal,
-    onState: (state) => onProgress?.({ ...progressOfOther(state), phase: "wait", reference }),
+    onState: (state) => onStep(imageStep("wait", reference, measureOfOther(state))),
   });
-  const report = (progress: Omit<ImageProgress, "reference">): void => {
-    onProgress?.({ ...progress, reference });
-    lock.tell({ ...progress, byProcessId: process.pid });
+  const report: Report = (action, doneBytes, totalBytes) => {
+    const step = imageStep(action, reference, { doneBytes, totalBytes });
+    onStep(step);
+    lock.tell(step);
   };
   try {
     const found = await findFirst(origin.folders, origin.names);
@@ -90,22 +93,23 @@ async function fetchLocked(
       signal,
       onProgress: report,
     });
-    report({ phase: "place", url: target.subject.url });
     return await place(context, { ...target, partialPath, digest, origin, signal });
   } finally {
     await lock[Symbol.asyncDispose]();
   }
 }
 
-interface FetchStep {
+type Report = (action: ImageAction, doneBytes?: number, totalBytes?: number) => void;
+
+interface Reporting {
   signal: AbortSignal;
-  report: (progress: Omit<ImageProgress, "reference">) => void;
+  report: Report;
 }
 
 async function targetOf(
   context: StoreContext,
   origin: ImageOrigin,
-  { http, signal, report }: FetchStep & { http: Http },
+  { http, signal, report }: Reporting & { http: Http },
 ): Promise<Target> {
   if (origin.kind === "url") {
     const { url, fileName, checksum } = origin;
@@ -118,7 +122,7 @@ async function targetOf(
   }
   const { entry, names } = origin;
   const { mirrors, timeouts } = context;
-  report({ phase: "checksum" });
+  report("checksum");
   const published = await askPublisher({ entry, names, mirrors, http, timeouts, signal });
   return {
     fileName: published.fileName,
@@ -133,7 +137,7 @@ async function isCurrent(
   context: StoreContext,
   origin: ImageOrigin,
   path: string,
-  { target, signal, report }: FetchStep & { target: Target },
+  { target, signal, report }: Reporting & { target: Target },
 ): Promise<boolean> {
   const stamp = await stampOfFile(path);
   if (target.expected === undefined || stamp === undefined) return false;
@@ -141,7 +145,7 @@ async function isCurrent(
   const totalBytes = stamp.sizeBytes;
   const actual = await hashFile(path, checksum.algorithm, {
     signal,
-    onProgress: (doneBytes) => report({ phase: "verify", doneBytes, totalBytes }),
+    onProgress: (doneBytes) => report("verify", doneBytes, totalBytes),
   });
   if (actual.hex !== checksum.hex) return false;
   await context.index.change(signal, (index) => {
@@ -160,21 +164,10 @@ function keyOf(origin: ImageOrigin): string {
   );
 }
 
-/** Only numbers and our own words are taken from another process. */
-function progressOfOther(state: unknown): Partial<ImageProgress> {
-  if (typeof state !== "object" || state === null) return {};
-  const fields = new Map<string, unknown>(Object.entries(state));
-  const numberOf = (name: string): number | undefined => {
-    const value = fields.get(name);
-    return typeof value === "number" ? value : undefined;
-  };
-  return {
-    doneBytes: numberOf("doneBytes"),
-    totalBytes: numberOf("totalBytes"),
-    bytesPerSecond: numberOf("bytesPerSecond"),
-    secondsLeft: numberOf("secondsLeft"),
-    byProcessId: numberOf("byProcessId"),
-  };
+/** Only numbers are taken from another process. */
+function measureOfOther(state: unknown): Pick<Step, "doneBytes" | "totalBytes"> {
+  const measure = z.object({ doneBytes: z.number().optional(), totalBytes: z.number().optional() });
+  return measure.safeParse(state).data ?? {};
 }
 
 function folderError(error: unknown, folder: string): unknown {
@@ -184,5 +177,3 @@ function folderError(error: unknown, folder: string): unknown {
     code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST";
   return isFolders ? new ImageFolderError(folder, error) : error;
 }
-
-function ignore(): void {}

@@ -17,7 +17,6 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { debianPath, startPublisher } from "./testing/publisher-server.ts";
 import { digest, qcow2Image, rawDisk } from "./testing/qemu-image.ts";
 import { createScratch, type Scratch } from "./testing/scratch.ts";
-import type { ImageProgress } from "./types.ts";
 
 const { signal } = new AbortController();
 const nobody = new Set<string>();
@@ -129,10 +128,8 @@ describe("a file that others may change is copied", () => {
     await using scratch = await createScratch();
     const path = await ownFile(scratch);
     await change(path, scratch);
-    const phases = new Set<ImageProgress["phase"]>();
-    const used = await scratch
-      .store()
-      .resolve(path, { ...x86, onProgress: ({ phase }) => phases.add(phase) });
+    const steps = new Set<string>();
+    const used = await scratch.store().resolve(path, { ...x86, onStep: ({ id }) => steps.add(id) });
     expect(dirname(used.path)).toBe(scratch.copies);
     expect((await readFile(used.path)).equals(image)).toBe(true);
     expect((await stat(used.path)).mode & 0o777).toBe(0o444);
@@ -142,7 +139,7 @@ describe("a file that others may change is copied", () => {
       reference: path,
       fingerprint: expect.stringMatching(/^sha256:/),
     });
-    expect(phases).toContain("own-copy");
+    expect(steps).toContain("image-own-copy");
     // Once.
     expect(await scratch.store().resolve(path, x86)).toEqual(used);
     expect(await copiesIn(scratch)).toEqual([used.path.split("/").at(-1)]);
@@ -271,7 +268,7 @@ describe("a file that others may change is copied", () => {
     const resolving = scratch.store().resolve(path, {
       architecture: "x86_64",
       signal: abort.signal,
-      onProgress: ({ phase }) => phase === "own-copy" && abort.abort(),
+      onStep: ({ id }) => id === "image-own-copy" && abort.abort(),
     });
     await expect(resolving).rejects.toMatchObject({ code: "aborted" });
     expect(await copiesIn(scratch)).toEqual([]);

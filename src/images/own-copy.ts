@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 
 import { syncFolder } from "../core/atomic-file.ts";
 import { lockForProcess, tryLockForProcess } from "../core/process-lock.ts";
+import type { WorkContext } from "../core/step.ts";
 import { whyOthersMayChange } from "../config/trust.ts";
 import { AbortedError, DiskFullError, errnoOf, isDiskFull } from "../errors/index.ts";
 import { laterCopyName } from "./catalogue/catalogue.ts";
@@ -20,10 +21,10 @@ import type { Architecture } from "./image.ts";
 import { type FileStamp, inspectImageFile, stampOf, stampOfFile } from "./inspect/image-file.ts";
 import { type FileRecord, type ImageIndex, putRecord, recordOf, stampText } from "./index-file.ts";
 import { readAt } from "./inspect/read-at.ts";
+import { imageStep } from "./steps.ts";
 import type { StoreContext } from "./store-context.ts";
-import type { ImageWork } from "./types.ts";
 
-export interface CopyOptions extends ImageWork {
+export interface CopyOptions extends WorkContext {
   reference: string;
   architecture: Architecture;
   /** The algorithm of the digest that the copy is known by: the one that its publisher or its user has a checksum of. */
@@ -95,9 +96,9 @@ function unfinishedName(path: string): string {
 }
 
 async function makeCopy(context: StoreContext, path: string, options: CopyOptions): Promise<string> {
-  const { signal, onProgress = ignore } = options;
+  const { signal, onStep } = options;
   const name = unfinishedName(path);
-  const caller = { signal, onNews: onProgress };
+  const caller = { signal, onNews: onStep };
   return await context.shared.run(`copy ${path}`, caller, async (signal, tell) => {
     await mkdir(context.copyFolder, { recursive: true, mode: 0o700 });
     const { lock } = await lockForProcess({
@@ -111,7 +112,7 @@ async function makeCopy(context: StoreContext, path: string, options: CopyOption
       const stamp = await stampOfFile(path);
       const made = stamp && (await copyOf(context, await context.index.read(), path, stamp));
       return (
-        made?.path ?? (await copyLocked(context, path, unfinished, { ...options, signal, onProgress: tell }))
+        made?.path ?? (await copyLocked(context, path, unfinished, { ...options, signal, onStep: tell }))
       );
     } catch (error) {
       throw isDiskFull(error) ? new DiskFullError("copying an image", context.copyFolder, error) : error;
@@ -172,7 +173,7 @@ async function copyBytes(
   target: string,
   options: CopyOptions & { algorithmFor: (stamp: FileStamp) => ChecksumAlgorithm },
 ): Promise<{ stamp: FileStamp; digest: Checksum }> {
-  const { signal, onProgress, reference } = options;
+  const { signal, onStep, reference } = options;
   await using source = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   await using copy = await open(target, "w", 0o600);
   const stamp = stampOf(await source.stat({ bigint: true }));
@@ -186,7 +187,7 @@ async function copyBytes(
     hash.update(chunk);
     if (!chunk.equals(zeros.subarray(0, chunk.length))) await writeAll(copy, chunk, doneBytes);
     doneBytes += chunk.length;
-    onProgress?.({ phase: "own-copy", reference, doneBytes, totalBytes });
+    onStep(imageStep("own-copy", reference, { doneBytes, totalBytes }));
   }
   await copy.truncate(totalBytes);
   await copy.sync();
@@ -233,5 +234,3 @@ function nameOfCopy(path: string, digest: Checksum): string {
   const name = basename(path);
   return name.includes(".", 1) ? laterCopyName(name, key) : `${name}-${key.slice(0, 12)}`;
 }
-
-function ignore(): void {}

@@ -8,15 +8,16 @@ import { fileURLToPath } from "node:url";
 
 import { expect, it } from "vitest";
 
+import type { Step } from "../core/step.ts";
 import { debianPath, etagOf, type PublisherServer, startPublisher } from "./testing/publisher-server.ts";
 import { qcow2Image } from "./testing/qemu-image.ts";
 import { createScratch, namesIn, patientTimeouts, type Scratch } from "./testing/scratch.ts";
-import type { ImageProgress, StoredImage } from "./types.ts";
+import type { StoredImage } from "./types.ts";
 
 const childPath = fileURLToPath(new URL("testing/resolve-child.ts", import.meta.url));
 
 interface Message {
-  progress?: ImageProgress;
+  step?: Step;
   image?: StoredImage;
   error?: string;
 }
@@ -92,10 +93,9 @@ it("two processes share one download, and the second sees the first one's progre
   publisher.publish(debianPath, image);
   const release = holdFirst(publisher, image, 500_000);
   await using first = new Child(scratch, publisher);
-  await first.until(({ progress }) => progress?.phase === "download" && (progress.doneBytes ?? 0) > 0);
+  await first.until(({ step }) => step?.id === "image-download" && (step.doneBytes ?? 0) > 0);
   await using second = new Child(scratch, publisher);
-  const { progress } = await second.until((message) => message.progress?.phase === "wait");
-  expect(progress).toMatchObject({ byProcessId: first.process.pid, totalBytes: image.length });
+  await second.until(({ step }) => step?.id === "image-wait" && step.totalBytes === image.length);
   release();
   const results = await Promise.all([first.until(isResult), second.until(isResult)]);
   expect(results.map(({ image: found }) => found?.verified)).toEqual([true, true]);
@@ -109,9 +109,9 @@ it("a download whose process was killed is gone on with by the one that waits", 
   publisher.publish(debianPath, image);
   holdFirst(publisher, image, 500_000);
   await using first = new Child(scratch, publisher);
-  await first.until(({ progress }) => progress?.phase === "download" && (progress.doneBytes ?? 0) > 0);
+  await first.until(({ step }) => step?.id === "image-download" && (step.doneBytes ?? 0) > 0);
   await using second = new Child(scratch, publisher);
-  await second.until((message) => message.progress?.phase === "wait");
+  await second.until(({ step }) => step?.id === "image-wait");
   await first.kill();
   const { image: found } = await second.until((message) => message.image !== undefined);
   expect((await readFile(found?.path ?? "")).equals(image)).toBe(true);

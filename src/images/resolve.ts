@@ -1,6 +1,7 @@
 /** From what a user wrote to an image that can be used. */
 import { nearest } from "../config/nearest.ts";
 import { publishers } from "../config/publishers.ts";
+import type { WorkContext } from "../core/step.ts";
 import { catalogue, type FileNames } from "./catalogue/catalogue.ts";
 import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./catalogue/checksum.ts";
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
@@ -13,17 +14,17 @@ import { type NameRecord, putRecord, recordOf, stampText } from "./index-file.ts
 import { fileToUse } from "./own-copy.ts";
 import { catalogueOrigin, type ImageOrigin, urlOrigin } from "./origin.ts";
 import { parseReference, redactUrl } from "./catalogue/reference.ts";
+import { imageStep } from "./steps.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
-import type { ImageWork, ResolveOptions, StoredImage } from "./types.ts";
+import type { ResolveOptions, StoredImage } from "./types.ts";
 
 export async function resolveImage(
   context: StoreContext,
   reference: string,
-  options: ResolveOptions,
+  options: ResolveOptions & WorkContext,
 ): Promise<StoredImage> {
   const parsed = parseReference(reference);
   const architecture = options.architecture ?? hostArchitecture();
-  options.onProgress?.({ phase: "lookup", reference });
   if (parsed.kind === "path") {
     return await resolvePath(context, parsed.path, { ...options, reference, architecture });
   }
@@ -60,7 +61,7 @@ export async function resolveImage(
 export async function resolveNamed(
   context: StoreContext,
   named: NameRecord,
-  options: ResolveOptions,
+  options: ResolveOptions & WorkContext,
 ): Promise<StoredImage> {
   const { name, architecture } = named;
   const label = { name, reference: name, architecture };
@@ -86,7 +87,7 @@ async function resolveOrigin(
   context: StoreContext,
   origin: ImageOrigin,
   label: ImageLabel,
-  options: ResolveOptions,
+  options: ResolveOptions & WorkContext,
 ): Promise<StoredImage> {
   const { download = "missing", ...work } = options;
   const found = download === "always" ? undefined : await findFirst(origin.folders, origin.names);
@@ -122,7 +123,7 @@ async function resolveOrigin(
 async function resolvePath(
   context: StoreContext,
   path: string,
-  options: ImageWork & Omit<ImageLabel, "name"> & Partial<ImageLabel>,
+  options: WorkContext & Omit<ImageLabel, "name"> & Partial<ImageLabel>,
 ): Promise<StoredImage> {
   const { name = path, reference, architecture } = options;
   const used = await fileToUse(context, path, { ...options, algorithm: "sha256" });
@@ -143,7 +144,7 @@ function neverVerified(reference: string, path: string): string {
 export async function verifyFile(
   context: StoreContext,
   path: string,
-  options: ImageWork & {
+  options: WorkContext & {
     reference: string;
     architecture: Architecture;
     checksum: string;
@@ -156,11 +157,11 @@ export async function verifyFile(
   if (stamp === undefined) return;
   const record = recordOf(await context.index.read(), path, stamp);
   if (record?.verified === true && record.digest === `${algorithm}:${hex}`) return;
-  const { reference, signal, onProgress } = options;
+  const { reference, signal, onStep } = options;
   const totalBytes = stamp.sizeBytes;
   const actual = await hashFile(path, algorithm, {
     signal,
-    onProgress: (doneBytes) => onProgress?.({ phase: "verify", reference, doneBytes, totalBytes }),
+    onProgress: (doneBytes) => onStep(imageStep("verify", reference, { doneBytes, totalBytes })),
   });
   if (actual.hex !== hex) {
     const sums = { algorithm, expected: hex, actual: actual.hex, source: "the given checksum" };

@@ -2,11 +2,12 @@
 import { join } from "node:path";
 
 import type { SharedWork } from "../core/shared-work.ts";
+import type { Step } from "../core/step.ts";
 import type { CatalogueEntry, Mirrors } from "./catalogue/catalogue.ts";
 import { fingerprintOfStamp, inspectImageFile } from "./inspect/image-file.ts";
 import type { Architecture } from "./image.ts";
 import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
-import type { DownloadTimeouts, ImageProgress, StoredImage } from "./types.ts";
+import type { DownloadTimeouts, StoredImage } from "./types.ts";
 
 export interface StoreContext {
   searchFolders: readonly string[];
@@ -19,7 +20,7 @@ export interface StoreContext {
   mirrors: Mirrors;
   timeouts: DownloadTimeouts;
   maxUnannouncedBytes: number;
-  shared: SharedWork<string, ImageProgress>;
+  shared: SharedWork<string, Step>;
 }
 
 /** How an image is called in answers. */

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 
 import { createSharedWork } from "../core/shared-work.ts";
+import { inConsecutiveSteps } from "../core/step.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import { addImage } from "./add.ts";
 import { openIndex } from "./index-file.ts";
@@ -42,10 +43,18 @@ export function createImageStore(options: ImageStoreOptions): ImageStore {
     shared: createSharedWork("the download"),
   };
   return {
-    resolve: async (reference, resolveOptions) => await resolveImage(context, reference, resolveOptions),
+    resolve: async (reference, work) =>
+      await inConsecutiveSteps(
+        work.onStep,
+        async (onStep) => await resolveImage(context, reference, { ...work, onStep }),
+      ),
     list: async (signal) => await listImages(context, signal),
     supported: async (signal) => await listSupported(context, signal),
-    add: async (name, source, addOptions) => await addImage(context, name, source, addOptions),
+    add: async (name, source, work) =>
+      await inConsecutiveSteps(
+        work.onStep,
+        async (onStep) => await addImage(context, name, source, { ...work, onStep }),
+      ),
     remove: async (reference, removeOptions) => await removeImage(context, reference, removeOptions),
     prune: async ({ everything = false, ...options }) =>
       await pruneImages(context, { ...options, everything }),

@@ -1,5 +1,6 @@
 /** What the image store offers. */
 import type { Publisher } from "../config/publishers.ts";
+import type { WorkContext } from "../core/step.ts";
 import type { Mirrors } from "./catalogue/catalogue.ts";
 import type { Architecture, Image } from "./image.ts";
 
@@ -33,35 +34,10 @@ export interface DownloadTimeouts {
   attempts: number;
 }
 
-/**
- * `lookup` in the folders · `checksum` asks the publisher what is current · `wait` for another process that already
- * downloads the same · `download` · `verify` hashes what is here · `place` puts it where it may be used · `own-copy` copies a file
- * that others may change.
- */
-export type ImagePhase = "lookup" | "checksum" | "wait" | "download" | "verify" | "place" | "own-copy";
-
-export interface ImageProgress {
-  phase: ImagePhase;
-  /** As the user named it. */
-  reference: string;
-  /** Where the bytes come from. */
-  url?: string | undefined;
-  doneBytes?: number | undefined;
-  /** Absent when the server does not say. */
-  totalBytes?: number | undefined;
-  /** Bytes that were here already, from an interrupted download. */
-  resumedBytes?: number | undefined;
-  /** The average of the last seconds; absent at the beginning. */
-  bytesPerSecond?: number | undefined;
-  secondsLeft?: number | undefined;
-  /** Another process does it; this is its progress. */
-  byProcessId?: number | undefined;
-}
-
 /** How a method is ended, and whom it tells how far it is. */
 export interface ImageWork {
   signal: AbortSignal;
-  onProgress?: ((progress: ImageProgress) => void) | undefined;
+  onStep?: WorkContext["onStep"] | undefined;
 }
 
 export interface ResolveOptions extends ImageWork {

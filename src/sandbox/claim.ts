@@ -1,4 +1,5 @@
 /** Makes a sandbox of a machine that waits in the warm pool. */
+import { inStep } from "../core/step.ts";
 import { isRenamable } from "../backends/abilities.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
@@ -6,7 +7,7 @@ import { identifyAgain, isReachableBySsh, makeHostKeys } from "./guest-identity.
 import { putToUse } from "./guest-setup.ts";
 import { machineSpecOf } from "./machine.ts";
 import { enterService, provisioningRecord, undo, wholly } from "./making.ts";
-import { inStep, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox, NameReservation } from "./registry.ts";
 import type { CreateRequest } from "./spec.ts";

@@ -1,11 +1,12 @@
 /** What a guest needs after its machine started and before anyone may use it. */
+import { inStep } from "../core/step.ts";
 import { type AgentSession, runToEnd } from "../agent/index.ts";
 import type { GuestMount, StartedMachine } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { trustMountedRepositories } from "./git-trust.ts";
 import { identifyNew, identifyRestarted, isReachableBySsh, makeHostKeys } from "./guest-identity.ts";
-import { inStep, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { outermostFirst } from "./nested-mounts.ts";
 import { publishPorts } from "./ports.ts";
 import type { SandboxSpec } from "./record.ts";

@@ -1,4 +1,5 @@
 /** From a record to a machine that is whole or not there at all. */
+import { inStep } from "../core/step.ts";
 import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
 import { AbortedError, toHeyvmError } from "../errors/index.ts";
@@ -8,7 +9,7 @@ import type { SandboxContext } from "./context.ts";
 import { machineSession, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import { setUpAfterReboot, setUpOf } from "./guest-reboot.ts";
-import { inStep, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { recordVersion, type SandboxRecord, type SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import type { Wanted } from "./wanted.ts";

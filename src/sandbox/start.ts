@@ -1,11 +1,12 @@
 /** Starts a stopped sandbox again. */
+import { inStep } from "../core/step.ts";
 import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { setUpOf, withoutRebootWarnings } from "./guest-reboot.ts";
 import { awaitNetwork, prepareGuest, putToUse } from "./guest-setup.ts";
 import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
-import { inStep, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { refuseRemoved } from "./remove.ts";
 import { type LiveSandbox, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";

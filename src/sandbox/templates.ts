@@ -1,10 +1,11 @@
 /** Templates: the machines that were booted once and frozen, of which sandboxes are clones. */
+import { inStep } from "../core/step.ts";
 import { isTemplateKeeper, type TemplateInfo, type TemplateKeeper } from "../backends/abilities.ts";
 import type { Backend, SandboxType } from "../backends/backend.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { resolveSize, type SizeRequest } from "./machine-size.ts";
-import { inStep, type Progress } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 
 /** A template, and the backend that has it. */
 export interface TemplateView extends TemplateInfo {

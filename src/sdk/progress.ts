@@ -5,19 +5,12 @@ import type { AcceptedEvent, ErrorEvent, StepEvent, WarningEvent } from "../api/
 import { DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError, daemonLost } from "./daemon-lost.ts";
 import type { CallOptions } from "../core/deadline.ts";
+import type { Step as WorkStep } from "../core/step.ts";
 import type { Transport } from "./transport.ts";
 import { parseMessage } from "./wire.ts";
 
 /** A long step of the work, for people to watch. */
-export interface Step {
-  id: string;
-  title: string;
-  state: "started" | "progress" | "done";
-  /** Download or build progress, where there is a measure. */
-  doneBytes: number | undefined;
-  totalBytes: number | undefined;
-  /** Where the step's log is, while it runs. */
-  logPath: string | undefined;
+export interface Step extends WorkStep {
   /** Since the whole work began. */
   elapsedMs: number;
 }

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import type { Step } from "../../src/core/step.ts";
 import { connectAgent } from "../../src/agent/index.ts";
 import type { AgentSession } from "../../src/agent/types.ts";
 import { isPausable, isResettable } from "../../src/backends/abilities.ts";
-import type { Backend, MachineSpec, MachineStep } from "../../src/backends/backend.ts";
+import type { Backend, MachineSpec } from "../../src/backends/backend.ts";
 
 export interface ContractSetup {
   /** A backend that is connected anew, as after a restart of the daemon. */
@@ -31,8 +32,8 @@ export function backendContract(
   { open, openElsewhere, spec, census, bootTimeoutMs }: ContractSetup,
 ): void {
   const signal = AbortSignal.timeout(4 * bootTimeoutMs);
-  const steps: MachineStep[] = [];
-  const context = { signal, onStep: (step: MachineStep) => void steps.push(step) };
+  const steps: Step[] = [];
+  const context = { signal, onStep: (step: Step) => void steps.push(step) };
 
   describe(`backend ${name}`, { timeout: 2 * bootTimeoutMs }, () => {
     let backend: Backend;

@@ -9,10 +9,10 @@ import {
   headersOf,
   stallAfter,
 } from "../testing/download-bench.ts";
+import type { Step } from "../../core/step.ts";
 import { debianPath, etagOf } from "../testing/publisher-server.ts";
 import { qcow2Image } from "../testing/qemu-image.ts";
 import { patientTimeouts } from "../testing/scratch.ts";
-import type { ImageProgress } from "../types.ts";
 
 let image: Buffer;
 let bench: DownloadBench;
@@ -28,18 +28,20 @@ afterEach(async () => {
 });
 
 describe("progress", () => {
-  it("tells the phases in order, the bytes, and at the end all of them", async () => {
-    const seen: ImageProgress[] = [];
-    await bench.pull({ onProgress: (progress) => seen.push(progress) });
-    const phases = seen.map(({ phase }) => phase).filter((phase, at, all) => phase !== all[at - 1]);
-    expect(phases).toEqual(["lookup", "checksum", "download", "place"]);
-    const downloads = seen.filter(({ phase }) => phase === "download");
-    expect(downloads.at(-1)).toMatchObject({
-      reference: "debian:12",
-      url: bench.publisher.url + debianPath,
-      doneBytes: image.length,
-      totalBytes: image.length,
-    });
+  it("tells the steps in order, the bytes, and at the end all of them", async () => {
+    const seen: Step[] = [];
+    await bench.pull({ onStep: (step) => seen.push(step) });
+    const measured = seen.filter(({ state }) => state === "progress");
+    expect(seen.filter(({ state }) => state !== "progress").map(({ id, state }) => [id, state])).toEqual([
+      ["image-checksum", "started"],
+      ["image-checksum", "done"],
+      ["image-download", "started"],
+      ["image-download", "done"],
+    ]);
+    for (const last of [measured.at(-1), seen.at(-1)]) {
+      const all = { doneBytes: image.length, totalBytes: image.length };
+      expect(last).toMatchObject({ id: "image-download", title: "Downloading debian:12", ...all });
+    }
   });
 });
 
@@ -106,7 +108,7 @@ describe("a failure that passes is not even noticed", () => {
     };
     const totals = new Set<number | undefined>();
     const { path } = await bench.pull({
-      onProgress: ({ phase, totalBytes }) => phase === "download" && totals.add(totalBytes),
+      onStep: ({ id, totalBytes }) => id === "image-download" && totals.add(totalBytes),
     });
     expect((await readFile(path)).equals(image)).toBe(true);
     expect([...totals]).toEqual([undefined]);
@@ -129,7 +131,7 @@ it("several callers share one download, and each sees its progress", async () =>
         await store.resolve("debian:12", {
           architecture: "x86_64",
           signal,
-          onProgress: ({ phase }) => (seen[at] = (seen[at] ?? 0) + (phase === "download" ? 1 : 0)),
+          onStep: ({ id }) => (seen[at] = (seen[at] ?? 0) + (id === "image-download" ? 1 : 0)),
         }),
     ),
   );
@@ -151,7 +153,7 @@ it("one of several callers who leaves does not end the others' download", async 
   const leaving = store.resolve("debian:12", {
     architecture,
     signal: abort.signal,
-    onProgress: ({ doneBytes }) => {
+    onStep: ({ doneBytes }) => {
       if ((doneBytes ?? 0) > 0) abort.abort();
     },
   });

@@ -18,8 +18,7 @@ import { checkEncoding, connectionError, discard, type Http, type HttpAnswer } f
 import { openPartial, type PartialFile, type PartialOrigin } from "./partial-file.ts";
 import { lengthOf, parseContentRange, rangeHeaders, validatorOf } from "./ranges.ts";
 import { withRetries } from "./retry.ts";
-import { createSpeedMeter } from "./speed.ts";
-import type { DownloadTimeouts, ImageProgress } from "../types.ts";
+import type { DownloadTimeouts } from "../types.ts";
 
 export interface Download {
   url: URL;
@@ -32,7 +31,7 @@ export interface Download {
   /** Where the server does not announce how many there are. */
   maxUnannouncedBytes: number;
   signal: AbortSignal;
-  onProgress: (progress: Omit<ImageProgress, "reference">) => void;
+  onProgress: (action: "download" | "verify", doneBytes: number, totalBytes?: number) => void;
 }
 
 const progressEveryMs = 100;
@@ -76,9 +75,7 @@ async function prepareResume(partial: PartialFile, work: Download): Promise<bool
   }
   const totalBytes = origin.totalBytes;
   await partial.hashExisting(
-    throttled((doneBytes) =>
-      work.onProgress({ phase: "verify", url: work.subject.url, doneBytes, totalBytes: sizeBytes }),
-    ),
+    throttled((doneBytes) => work.onProgress("verify", doneBytes, sizeBytes)),
     work.signal,
   );
   if (totalBytes !== undefined && sizeBytes > totalBytes) await partial.restart();
@@ -109,7 +106,6 @@ async function transferAndVerify(partial: PartialFile, work: Download): Promise<
 }
 
 async function transfer(partial: PartialFile, work: Download): Promise<void> {
-  const resumedBytes = partial.sizeBytes === 0 ? undefined : partial.sizeBytes;
   let before = { sizeBytes: partial.sizeBytes, restarts: partial.restarts };
   await withRetries(
     {
@@ -121,37 +117,22 @@ async function transfer(partial: PartialFile, work: Download): Promise<void> {
     async () => {
       before = { sizeBytes: partial.sizeBytes, restarts: partial.restarts };
       if (partial.sizeBytes > 0 && partial.sizeBytes === partial.origin?.totalBytes) return;
-      await receive(partial, work, resumedBytes);
+      await receive(partial, work);
     },
   );
 }
 
 /** One request, and its answer to the end. */
-async function receive(
-  partial: PartialFile,
-  work: Download,
-  resumedBytes: number | undefined,
-): Promise<void> {
+async function receive(partial: PartialFile, work: Download): Promise<void> {
   const { subject, http, url, signal, timeouts } = work;
   const answer = await http.get({ url, subject, signal, headers: rangeHeaders(partial), accept: [206, 416] });
   const { body, header } = answer;
   try {
     const announced = await begin(partial, work, answer);
-    if (announced === "again") return await receive(partial, work, resumedBytes);
+    if (announced === "again") return await receive(partial, work);
     const { totalBytes, endBytes } = announced;
     const limitBytes = endBytes ?? work.maxUnannouncedBytes;
-    const meter = createSpeedMeter();
-    const keptBytes = partial.sizeBytes === 0 ? undefined : resumedBytes;
-    const report = throttled((doneBytes) =>
-      work.onProgress({
-        phase: "download",
-        url: subject.url,
-        doneBytes,
-        totalBytes,
-        resumedBytes: keptBytes,
-        ...meter.measure(doneBytes, totalBytes),
-      }),
-    );
+    const report = throttled((doneBytes) => work.onProgress("download", doneBytes, totalBytes));
     report(partial.sizeBytes, true);
     for await (const chunk of body) {
       // A body without an encoding yields buffers.

@@ -3,7 +3,8 @@ import { readdir, readFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 
-import type { DownloadTimeouts, ImageProgress, StoredImage } from "../types.ts";
+import type { WorkContext } from "../../core/step.ts";
+import type { DownloadTimeouts, StoredImage } from "../types.ts";
 import { debianPath, etagOf, type PublisherServer, startPublisher } from "./publisher-server.ts";
 import { createScratch, patientTimeouts, type Scratch } from "./scratch.ts";
 
@@ -11,7 +12,7 @@ export const partialName = "debian-12-x86_64.partial";
 
 export interface Pull {
   signal?: AbortSignal;
-  onProgress?: (progress: ImageProgress) => void;
+  onStep?: WorkContext["onStep"];
   timeouts?: Partial<DownloadTimeouts>;
   maxUnannouncedBytes?: number;
 }
@@ -64,7 +65,7 @@ export async function createDownloadBench(image: Buffer): Promise<DownloadBench>
       const abort = new AbortController();
       const interrupted = await pull({
         signal: abort.signal,
-        onProgress: ({ doneBytes }) => {
+        onStep: ({ doneBytes }) => {
           if ((doneBytes ?? 0) > 0) abort.abort();
         },
       }).then(

@@ -11,7 +11,7 @@ try {
   const image = await createImageStore(options).resolve(reference, {
     architecture: "x86_64",
     signal: AbortSignal.timeout(600_000),
-    onProgress: (progress) => tell({ progress }),
+    onStep: (step) => tell({ step }),
   });
   tell({ image });
 } catch (error) {

@@ -1,17 +1,11 @@
 /** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
+import { inStep, type WorkContext } from "../../../core/step.ts";
 import { firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { TemplateInfo, TemplateRequest } from "../../abilities.ts";
-import type {
-  CloneReport,
-  MachineContext,
-  MachineSpec,
-  MakingContext,
-  StartedMachine,
-} from "../../backend.ts";
+import type { CloneReport, MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
 import { defineMachine, imageOf, type MachineDependencies, machineShapeOf } from "./machine-definition.ts";
 import { machineNames } from "../names.ts";
 import { closeNetwork } from "../network/network.ts";
-import { reportStep } from "../report-step.ts";
 import { templatesAreOff } from "../template/obstacle.ts";
 import { launchClone, thawClone, tooManyMounts } from "../template/clone.ts";
 import type { CloneWay, Way } from "../template/templates.ts";
@@ -52,7 +46,7 @@ export async function wayOf(
 export async function buildTemplate(
   dependencies: MachineDependencies,
   request: TemplateRequest,
-  context: MachineContext,
+  context: WorkContext,
 ): Promise<TemplateInfo> {
   const { prepared, templates } = dependencies;
   const { image, type } = request;
@@ -80,8 +74,9 @@ export async function tryClone(
   spec: MachineSpec,
   { template, state, shape: machine, growth }: CloneWay,
   hasShell: boolean,
-  { signal, onStep }: MachineContext,
+  context: WorkContext,
 ): Promise<Attempt> {
+  const { signal } = context;
   const { host, templates, shells, turns, settings } = dependencies;
   const { domain, disk } = machineNames(spec.id);
   const { shape: asBooted, started } = await defineMachine(dependencies, spec, signal);
@@ -109,7 +104,7 @@ export async function tryClone(
     await thawClone(host, clone, settings.runtimeFolder, signal);
   };
   try {
-    await reportStep(onStep, "machine", "Cloning the machine", async () => {
+    await inStep(context, { id: "machine", title: "Cloning the machine" }, async () => {
       if (hasShell) {
         try {
           const title = host.domains.setTitle(domain, shape.title, signal);

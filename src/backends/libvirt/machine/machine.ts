@@ -1,6 +1,7 @@
 /** Making, starting, ending and removing one sandbox's machine. */
+import { inStep, type WorkContext } from "../../../core/step.ts";
 import { AbortedError, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
-import type { MachineContext, MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
+import type { MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
 import { tryClone, wayOf } from "./cloning.ts";
 import { checkHost, defineMachine, imageOf, type MachineDependencies } from "./machine-definition.ts";
 import { machineNames, machineOfVolume } from "../names.ts";
@@ -8,7 +9,6 @@ import { closeNetwork } from "../network/network.ts";
 import { isForeignMachine, refuseForeignMachine } from "./ownership.ts";
 import { templatesAreOff } from "../template/obstacle.ts";
 import type { Way } from "../template/templates.ts";
-import { reportStep } from "../report-step.ts";
 
 /** How long undoing may take; it does not end with the signal that ended the work. */
 const undoTimeoutMs = 60_000;
@@ -51,7 +51,7 @@ async function makeMachine(
   context: MakingContext,
 ): Promise<StartedMachine> {
   const { host, shells, turns } = dependencies;
-  const { signal, onStep } = context;
+  const { signal } = context;
   const storage = await host.storage(signal);
   const names = machineNames(spec.id);
   await context.lastLook?.();
@@ -76,7 +76,7 @@ async function makeMachine(
     const { started } = await defineMachine(dependencies, spec, signal);
     const { reason } = clone;
     const title = `Starting the machine${reason === templatesAreOff ? "" : ` (it boots: ${reason})`}`;
-    await reportStep(onStep, "machine", title, async () => {
+    await inStep(context, { id: "machine", title }, async () => {
       const backing = { path: storage.path(preparedDisk), format: "qcow2" as const };
       await storage.createOverlay(
         names.disk,
@@ -101,14 +101,15 @@ async function makeMachine(
 export async function startMachine(
   dependencies: MachineDependencies,
   spec: MachineSpec,
-  { signal, onStep }: MachineContext,
+  context: WorkContext,
 ): Promise<StartedMachine> {
+  const { signal } = context;
   const { host, settings } = dependencies;
   const { domain } = machineNames(spec.id);
   await refuseForeignMachine(host, settings, spec.id, signal);
   await checkHost(host, spec, signal);
   try {
-    return await reportStep(onStep, "machine", "Starting the machine", async () => {
+    return await inStep(context, { id: "machine", title: "Starting the machine" }, async () => {
       // Defined anew: mounts may have been added, KVM may have come or gone.
       const { started } = await defineMachine(dependencies, spec, signal);
       await host.domains.start(domain, signal);

@@ -2,13 +2,12 @@
  * Turns at starting a clone. Of many creates at once each would have a small share of a CPU, and the first would be ready as
  * late as the last; and guests that start push each other's translated code out of the caches.
  */
+import { inStep, type WorkContext } from "../../../core/step.ts";
 import { createSlots, type Slot } from "../../../core/slots.ts";
-import type { MachineContext } from "../../backend.ts";
-import { reportStep } from "../report-step.ts";
 
 export interface Turns {
   /** Waits until the machine may start, and tells when that takes a while. */
-  take(id: string, context: MachineContext): Promise<void>;
+  take(id: string, context: WorkContext): Promise<void>;
   /** It is ready, or will not be. Does nothing for a machine that has no turn. */
   end(id: string): void;
 }
@@ -21,10 +20,11 @@ export function createTurns(count: number, longestMs = longestTurnMs): Turns {
   const slots = createSlots(count, longestMs);
   const held = new Map<string, Slot>();
   return {
-    async take(id, { signal, onStep }) {
-      const take = async (): Promise<Slot> => await slots.take("waiting for other machines to start", signal);
-      const title = "Waiting for other machines to start";
-      held.set(id, slots.isFull ? await reportStep(onStep, "turn", title, take) : await take());
+    async take(id, context) {
+      const take = async (): Promise<Slot> =>
+        await slots.take("waiting for other machines to start", context.signal);
+      const step = { id: "turn", title: "Waiting for other machines to start" };
+      held.set(id, slots.isFull ? await inStep(context, step, take) : await take());
     },
     end(id) {
       held.get(id)?.release();

@@ -2,8 +2,8 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 
+import type { WorkContext } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineContext } from "../../backend.ts";
 import { blockedAt } from "../storage/file-access.ts";
 import type { Backing, LibvirtHost } from "../host.ts";
 import { newBuild, sharedDiskName, shortHash } from "../names.ts";
@@ -13,7 +13,7 @@ import { findSharedDisk, publishSharedDisk } from "../storage/shared-disk.ts";
 export async function ensureImageSource(
   host: LibvirtHost,
   image: Image,
-  context: MachineContext,
+  context: WorkContext,
 ): Promise<Backing> {
   if (await isReadable(host, image, context.signal)) return { path: image.path, format: image.format };
   const storage = await host.storage(context.signal);
@@ -29,12 +29,7 @@ async function isReadable(host: LibvirtHost, image: Image, signal: AbortSignal):
   return qemuAccount === undefined || (await blockedAt(image.path, qemuAccount)) === undefined;
 }
 
-async function upload(
-  host: LibvirtHost,
-  image: Image,
-  key: string,
-  context: MachineContext,
-): Promise<string> {
+async function upload(host: LibvirtHost, image: Image, key: string, context: WorkContext): Promise<string> {
   const { signal, onStep } = context;
   const storage = await host.storage(signal);
   const disk = sharedDiskName("image", key, newBuild(), image.format);

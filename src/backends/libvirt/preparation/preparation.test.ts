@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
+import type { Step } from "../../../core/step.ts";
 import { createFakeAgent } from "../../../agent/testing/fake-agent.ts";
 import { frameKind } from "../../../agent/wire.ts";
-import type { MachineStep } from "../../backend.ts";
 import { installRuntimeScript, probeScripts } from "../../guest/guest-scripts.ts";
 import { prepareGuest } from "./preparation.ts";
 import { markOfThisProcess } from "../process-mark.ts";
@@ -50,7 +50,7 @@ afterEach(async () => {
 async function prepare({ installs }: { installs: boolean }) {
   const host = createMemoryHost();
   const shapes: string[] = [];
-  const steps: MachineStep[] = [];
+  const steps: Step[] = [];
   let networkAtBoot: string[] = [];
   let passtPid = 0;
   let hasNode = false;

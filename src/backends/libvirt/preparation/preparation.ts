@@ -1,7 +1,8 @@
 /** One preparation: boots an image with a seed, lets the agent finish the set-up, and powers the guest off. */
+import { inStep, type Step } from "../../../core/step.ts";
 import type { AgentSession } from "../../../agent/types.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineStep, SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../backend.ts";
 import { bootGuest, explainGuestFailure, type GuestBootOptions } from "./guest-boot.ts";
 import { domainEnd } from "../domain/domain-end.ts";
 import type { NetworkShape } from "../domain/domain-devices.ts";
@@ -14,7 +15,6 @@ import { providedTypes } from "./provided-types.ts";
 import type { Backing, LibvirtHost } from "../host.ts";
 import { machineNames, type MachineNames, uuidFor } from "../names.ts";
 import { closeNetwork, openNetwork } from "../network/network.ts";
-import { reportStep } from "../report-step.ts";
 import { makeSeedIso, seedFiles } from "./seed.ts";
 
 export interface PreparationOptions extends GuestBootOptions {
@@ -34,7 +34,7 @@ export interface Preparation {
   /** The volume that becomes the prepared disk. */
   disk: string;
   metadata: PreparationMetadata;
-  onStep: (step: MachineStep) => void;
+  onStep: (step: Step) => void;
 }
 
 /** cloud-init's own work, package installs and the clean-up, together. */
@@ -96,7 +96,7 @@ export async function prepareGuest<T>(
       const network = await openNetwork(host, options.runtimeFolder, metadata.id, signal);
       await define(network.shape);
       const title = [`Installing what ${type} needs`, ...network.warnings].join("; meanwhile ");
-      provides = await reportStep(onStep, "prepare-install", title, () =>
+      provides = await inStep({ signal, onStep }, { id: "prepare-install", title }, () =>
         bootOnce(host, names, options, signal, async (agent, alive) => {
           await runInGuest(agent, installRuntimeScript(type), setupTimeoutMs, alive);
           const provided = await providedTypes(agent, alive, { required: type });

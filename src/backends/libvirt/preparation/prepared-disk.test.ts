@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 
+import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineStep, SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../backend.ts";
 import type { PreparationOptions, prepareGuest } from "./preparation.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
 import { createMemoryHost, type MemoryHost } from "../testing/memory-host.ts";
@@ -40,7 +41,7 @@ function setUp(has: readonly SandboxType[], host: MemoryHost = createMemoryHost(
     }
     return publish([...new Set<SandboxType>(["shell", type, ...has])]);
   };
-  const steps: MachineStep[] = [];
+  const steps: Step[] = [];
   const disks = createPreparedDisks(host, options, makeGuest);
   return {
     made,

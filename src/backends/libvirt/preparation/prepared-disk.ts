@@ -4,9 +4,10 @@
  */
 import { createHash } from "node:crypto";
 
+import type { Step, WorkContext } from "../../../core/step.ts";
 import { createSharedWork } from "../../../core/shared-work.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../backend.ts";
 import { type GuestFile, guestFiles } from "../../guest/guest-files.ts";
 import {
   installRuntimeScript,
@@ -25,7 +26,7 @@ import { createKeyedLock } from "../../../core/lock.ts";
 
 export interface PreparedDisks {
   /** The volume of a prepared disk that the type works on; made now if there is none. */
-  ensure(image: Image, type: SandboxType, context: MachineContext): Promise<string>;
+  ensure(image: Image, type: SandboxType, context: WorkContext): Promise<string>;
   /** Builds that are under way in this process. */
   readonly building: ReadonlySet<string>;
 }
@@ -36,12 +37,12 @@ export function createPreparedDisks(
   options: PreparationOptions,
   makeGuest: typeof prepareGuest = prepareGuest,
 ): PreparedDisks {
-  const shared = createSharedWork<string, MachineStep>("the preparation");
+  const shared = createSharedWork<string, Step>("the preparation");
   /** An image is prepared for one type at a time: what comes out may do for the next. */
   const turns = createKeyedLock();
   const building = new Set<string>();
 
-  async function prepare(image: Image, type: SandboxType, files: GuestFile[], context: MachineContext) {
+  async function prepare(image: Image, type: SandboxType, files: GuestFile[], context: WorkContext) {
     const { signal, onStep } = context;
     const key = preparedDiskKey(image, files, type);
     const storage = await host.storage(signal);

@@ -1,8 +1,9 @@
 /** Makes one template: boots a prepared disk, waits until the guest rests, and freezes it. */
 import { chmod, writeFile } from "node:fs/promises";
 
+import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineStep, SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../backend.ts";
 import { domainEnd } from "../domain/domain-end.ts";
 import type { PreparationMetadata } from "../domain/domain-metadata.ts";
 import { buildDomainXml } from "../domain/domain-xml.ts";
@@ -42,7 +43,7 @@ export async function makeTemplate(
   host: LibvirtHost,
   request: TemplateRequest,
   options: TemplateOptions,
-  onStep: (step: MachineStep) => void,
+  onStep: (step: Step) => void,
   signal: AbortSignal,
 ): Promise<Template> {
   const { image, type, preparedDisk, shape, metadata } = request;

@@ -2,13 +2,14 @@
 import { statfs } from "node:fs/promises";
 import { z } from "zod";
 
+import type { Step, WorkContext } from "../../../core/step.ts";
 import { LockHolderSilentError, lockForProcess } from "../../../core/process-lock.ts";
 import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
 import { createSharedWork } from "../../../core/shared-work.ts";
 import { formatSize } from "../../../config/size.ts";
 import { AbortedError, firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineContext, MachineStep, SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { newBuild } from "../names.ts";
 import { ownPreparation } from "../process-mark.ts";
@@ -42,7 +43,7 @@ export interface TemplateMakerOptions extends TemplateOptions {
 
 export interface TemplateMaker {
   /** On failure machines of the key are doubted. */
-  openOrMake(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate>;
+  openOrMake(request: WayRequest, key: string, context: WorkContext): Promise<ReadyTemplate>;
   /** Builds that are under way in this process. */
   readonly building: ReadonlySet<string>;
 }
@@ -71,7 +72,7 @@ const roomBesideMemoryBytes = 512 * 1024 ** 2;
 
 export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOptions): TemplateMaker {
   const { store, trust, freeze = makeTemplate, freeBytes = freeBytesOf } = options;
-  const shared = createSharedWork<ReadyTemplate, MachineStep>("the template");
+  const shared = createSharedWork<ReadyTemplate, Step>("the template");
   const building = new Set<string>();
   /** What those that are under way here may still take. */
   let promisedBytes = 0;
@@ -83,7 +84,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
     if (free < neededBytes) throw new NoRoomForTemplateError(neededBytes, Math.max(0, free), folder);
   }
 
-  async function make(request: WayRequest, key: string, context: MachineContext): Promise<ReadyTemplate> {
+  async function make(request: WayRequest, key: string, context: WorkContext): Promise<ReadyTemplate> {
     const { signal, onStep } = context;
     const neededBytes = request.shape.memoryBytes + roomBesideMemoryBytes;
     await checkRoom(neededBytes, signal);
@@ -108,7 +109,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
   async function openOrMakeAlone(
     request: WayRequest,
     key: string,
-    { signal, onStep }: MachineContext,
+    { signal, onStep }: WorkContext,
   ): Promise<ReadyTemplate> {
     await openRuntimeFolder(options.runtimeFolder);
     const { lock } = await lockForProcess({
@@ -122,7 +123,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
       },
     });
     await using _lock = lock;
-    const tell = (step: MachineStep): void => {
+    const tell = (step: Step): void => {
       lock.tell(step);
       onStep(step);
     };

@@ -2,9 +2,9 @@
  * Templates: machines that were booted once and frozen, of which sandboxes are clones. One for each prepared disk and
  * machine shape, made when it is first worth it.
  */
+import type { WorkContext } from "../../../core/step.ts";
 import { toHeyvmError } from "../../../errors/index.ts";
 import type { Architecture } from "../../../images/image.ts";
-import type { MachineContext } from "../../backend.ts";
 import type { LibvirtHost } from "../host.ts";
 import { type Growth, growableShape, growthTo } from "./growth.ts";
 import { obstacleToCloning, templatesAreOff } from "./obstacle.ts";
@@ -34,7 +34,7 @@ export interface Templates extends Pick<TemplateStore, "list" | "remove"> {
   /** Why machines of this architecture boot, whatever else is asked for; `undefined` where they can be cloned. */
   obstacle(architecture: Architecture, signal: AbortSignal): Promise<string | undefined>;
   /** For a host without an obstacle. `now`: makes the template even when its shape was not asked for before, or could not be had a while ago. */
-  wayFor(request: WayRequest, context: MachineContext, options?: { now?: boolean }): Promise<Way>;
+  wayFor(request: WayRequest, context: WorkContext, options?: { now?: boolean }): Promise<Way>;
   /** Whether a clone of this template has answered since this process began; else the next one has to show it. */
   isProven(template: Template): boolean;
   /** Never fails. */
@@ -82,7 +82,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
     return vcpus === options.usual?.vcpus && memoryBytes === options.usual.memoryBytes;
   }
 
-  async function openOrMake(request: WayRequest, key: string, context: MachineContext): Promise<CloneWay> {
+  async function openOrMake(request: WayRequest, key: string, context: WorkContext): Promise<CloneWay> {
     return { ...(await maker.openOrMake(request, key, context)), shape: request.shape, growth: undefined };
   }
 
@@ -90,7 +90,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
    * Nobody waits for the template of a size that may never be asked for again. Whoever asks while it is made does: that
    * takes less than another boot beside it.
    */
-  async function wayOfOtherSize(request: WayRequest, key: string, context: MachineContext): Promise<Way> {
+  async function wayOfOtherSize(request: WayRequest, key: string, context: WorkContext): Promise<Way> {
     const { signal } = context;
     const asked = await options.use.ask(key);
     const doubt = await trust.doubt(key);

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 
+import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { MachineStep } from "../../backend.ts";
 import type { PreparationMetadata } from "../domain/domain-metadata.ts";
 import type { makeTemplate } from "../template/make-template.ts";
 import { type Template, templateFiles } from "../template/template-files.ts";
@@ -38,7 +38,7 @@ export interface ImaginedTemplates extends AsyncDisposable {
   /** What is wrong with a template's files. */
   damage: string | undefined;
   /** What takes a freeze its time. */
-  freezing: ((onStep: (step: MachineStep) => void) => Promise<void>) | undefined;
+  freezing: ((onStep: (step: Step) => void) => Promise<void>) | undefined;
   /** Nothing can be removed. */
   isBusy: boolean;
   /** The templates of another daemon of this user, with a state folder of its own. */
@@ -57,7 +57,7 @@ interface AskOptions {
   now?: boolean;
   /** Whom to ask, and who is told of the steps; ours and nobody. */
   of?: Templates;
-  onStep?: (step: MachineStep) => void;
+  onStep?: (step: Step) => void;
 }
 
 export async function imagineTemplates(): Promise<ImaginedTemplates> {
