@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { createApp, openApiDocument } from "../src/api/app.ts";
-import type { ImageService } from "../src/api/image-service.ts";
+import { createImageStore } from "../src/images/index.ts";
 import { statePaths } from "../src/config/paths.ts";
 import { loadSettings } from "../src/config/settings.ts";
 import { type ErrorCode, errorCodes } from "../src/errors/index.ts";
@@ -92,20 +92,22 @@ async function openApiPage(): Promise<string> {
   const state = statePaths(await mkdtemp(join(tmpdir(), "heyvm-docs-")));
   try {
     const settings = await loadSettings({ path: state.settings, env: {} });
-    const images = absentImages();
     const log = { info: () => {}, warn: () => {}, error: () => {} };
     const sandboxes = await openSandboxes({
       state,
       settings: settings.values,
       backends: [],
-      images,
+      images: createImageStore({
+        searchFolders: [state.root],
+        indexPath: state.imageIndex,
+        copyFolder: state.imageCopies,
+      }),
       connectAgent: absent,
       log,
     });
     const daemon = { pid: 1, socket_path: state.daemonSocket, version: "", started_at: "" };
     const api = createApp({
       context: sandboxes.context,
-      images,
       settings,
       daemon,
       onDemand: true,
@@ -118,18 +120,6 @@ async function openApiPage(): Promise<string> {
   } finally {
     await rm(state.root, { recursive: true, force: true });
   }
-}
-
-function absentImages(): ImageService {
-  return {
-    resolve: absent,
-    list: absent,
-    supported: absent,
-    pull: absent,
-    add: absent,
-    remove: absent,
-    prune: absent,
-  };
 }
 
 async function absent(): Promise<never> {

@@ -1,12 +1,10 @@
 /** What the routes work with. */
 import type { LoadedSettings } from "../config/settings.ts";
-import type { ImageService } from "./image-service.ts";
 import type { DaemonInfo } from "./schema.ts";
 import type { Log, SandboxContext } from "../sandbox/index.ts";
 
 export interface ApiServices {
   context: SandboxContext;
-  images: ImageService;
   settings: LoadedSettings;
   daemon: DaemonInfo;
   /** Started by a client that needed it. */

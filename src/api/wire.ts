@@ -7,7 +7,7 @@ import type {
   TemplateBuildRequest,
   TemplateView,
 } from "../sandbox/index.ts";
-import type { StoredImage } from "./image-service.ts";
+import type { StoredImage } from "../images/index.ts";
 import type {
   BuildTemplateRequest,
   CreateSandboxRequest,

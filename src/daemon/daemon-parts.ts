@@ -1,13 +1,12 @@
 /** What the real daemon is made of: this is the one place where all layers meet. */
 import { connectAgent } from "../agent/index.ts";
 import type { DaemonParts } from "./daemon.ts";
-import type { ImageService } from "../api/image-service.ts";
 import type { BackendSettings } from "../backends/backend-kind.ts";
 import { backendKinds } from "../backends/index.ts";
 import type { StatePaths } from "../config/paths.ts";
 import { publisherNames } from "../config/publishers.ts";
 import type { Settings } from "../config/settings.ts";
-import { createImageStore } from "../images/index.ts";
+import { createImageStore, type ImageStore } from "../images/index.ts";
 
 export const daemonParts: DaemonParts = {
   backends: (settings, state) => {
@@ -30,24 +29,14 @@ function backendSettings(settings: Settings, state: StatePaths): BackendSettings
   };
 }
 
-function createImages(settings: Settings, state: StatePaths): ImageService {
-  const store = createImageStore({
+function createImages(settings: Settings, state: StatePaths): ImageStore {
+  return createImageStore({
     searchFolders: settings.image_folders,
     indexPath: state.imageIndex,
     copyFolder: state.imageCopies,
     alsoTrusted: qemuAccounts(settings["libvirt.uri"]),
     mirrors: Object.fromEntries(publisherNames.map((name) => [name, settings[`mirrors.${name}`]])),
   });
-  return {
-    resolve: (reference, context) => store.resolve(reference, context),
-    list: (signal) => store.list(signal),
-    supported: (signal) => store.supported(signal),
-    pull: (reference, { force, ...context }) =>
-      store.resolve(reference, { ...context, download: force ? "always" : "missing" }),
-    add: (name, source, options) => store.add(name, source, options),
-    remove: (reference, options) => store.remove(reference, options),
-    prune: (options) => store.prune(options),
-  };
 }
 
 /**

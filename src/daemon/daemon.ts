@@ -16,7 +16,7 @@ import { type Cleanup, createCleanup } from "./cleanup.ts";
 import { lockStateFolder } from "./daemon-lock.ts";
 import { openDaemonLog } from "./daemon-log.ts";
 import { watchIdle } from "./idle.ts";
-import type { ImageService } from "../api/image-service.ts";
+import type { ImageStore } from "../images/index.ts";
 import { closeListener, createListener, type Listener, listenOnTcp } from "./listeners.ts";
 import type { DaemonInfo } from "../api/schema.ts";
 import type { ApiServices } from "../api/services.ts";
@@ -50,7 +50,7 @@ export interface ServeOptions {
 /** What a daemon is made of; tests bring their own. */
 export interface DaemonParts {
   backends: (settings: LoadedSettings["values"], state: StatePaths) => readonly OpenableBackend[];
-  createImages: (settings: LoadedSettings["values"], state: StatePaths) => ImageService;
+  createImages: (settings: LoadedSettings["values"], state: StatePaths) => ImageStore;
   connectAgent: ConnectAgent;
 }
 
@@ -115,22 +115,18 @@ async function runOnce(
     options.onWarning?.(kept.tcp.warning);
   }
 
-  const images = parts.createImages(settings.values, state);
   const sandboxes = await openSandboxes({
     state,
     settings: settings.values,
     backends: parts.backends(settings.values, state),
-    images,
+    images: parts.createImages(settings.values, state),
     connectAgent: parts.connectAgent,
     log,
     notice: earlier && noticeOf(earlier),
   });
   cleanup.defer(async () => await sandboxes.close());
   const failed = unforeseen.signal;
-  await serveSandboxes(
-    { ...beginning, options, socketPath, settings, sandboxes, images, log, failed },
-    cleanup,
-  );
+  await serveSandboxes({ ...beginning, options, socketPath, settings, sandboxes, log, failed }, cleanup);
   log.info({ pid: process.pid }, "daemon leaves");
   return unforeseen.failure;
 }
@@ -140,14 +136,13 @@ interface Serving extends Beginning {
   socketPath: string;
   settings: LoadedSettings;
   sandboxes: OpenSandboxes;
-  images: ImageService;
   log: Log;
   /** Something happened that nobody foresaw. */
   failed: AbortSignal;
 }
 
 async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void> {
-  const { options, socketPath, state, settings, sandboxes, images, log, earlier, kept, failed } = serving;
+  const { options, socketPath, state, settings, sandboxes, log, earlier, kept, failed } = serving;
   const daemon: DaemonInfo = {
     pid: process.pid,
     socket_path: socketPath,
@@ -162,7 +157,6 @@ async function serveSandboxes(serving: Serving, cleanup: Cleanup): Promise<void>
   const isBusy = (): boolean => activeRequests() > 0 || sandboxes.needsDaemon();
   const services: ApiServices = {
     context: sandboxes.context,
-    images,
     settings,
     daemon,
     onDemand: options.exitWhenIdle === true,

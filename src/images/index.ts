@@ -6,6 +6,7 @@ export type {
   DownloadTimeouts,
   ImageStore,
   ImageStoreOptions,
+  ImageUse,
   ImageWork,
   ResolveOptions,
   StoredImage,

@@ -2,6 +2,7 @@
 import type { ConnectAgent } from "../agent/types.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
+import type { ImageStore } from "../images/index.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { ImageHolds } from "./image-holds.ts";
@@ -20,7 +21,8 @@ export interface SandboxContext {
   state: StatePaths;
   settings: Settings;
   backends: BackendRegistry;
-  images: ImageHolds;
+  images: ImageStore;
+  imageHolds: ImageHolds;
   connectAgent: ConnectAgent;
   records: RecordStore;
   registry: SandboxRegistry;

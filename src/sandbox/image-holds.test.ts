@@ -1,16 +1,19 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { expect, test } from "vitest";
 
-import type { Image } from "../images/image.ts";
+import type { StoredImage } from "../images/index.ts";
 import { createImageHolds } from "./image-holds.ts";
 
 const { signal } = new AbortController();
 const context = { signal, onStep: () => undefined };
-const image: Image = {
+const image: StoredImage = {
+  name: "debian:12",
   reference: "debian:12",
   path: "/images/debian.qcow2",
   format: "qcow2",
+  sizeBytes: 4096,
   virtualSizeBytes: 2 ** 31,
+  verified: true,
   fingerprint: "sha256:aa",
   architecture: "x86_64",
 };

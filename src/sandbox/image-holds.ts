@@ -2,35 +2,27 @@
  * Between finding an image and having something that visibly stands on it lies time, in which its file must not be
  * removed: a sandbox's record is yet to be written, a template's disk is yet to be prepared.
  */
-import type { WorkContext } from "../core/step.ts";
-import type { Image } from "../images/image.ts";
 import { createLock } from "../core/lock.ts";
-
-/** Where images come from. Downloads report their progress as steps. */
-export interface ImageSource {
-  /** The verified image that a reference (`debian:12`, a path, a URL) stands for; downloads it when needed. */
-  resolve(reference: string, context: WorkContext): Promise<Image>;
-}
+import type { WorkContext } from "../core/step.ts";
+import type { Image, ImageStore } from "../images/index.ts";
 
 /** Disposed as soon as something stands on the image. */
 export interface HeldImage extends Disposable {
   image: Image;
 }
 
-/** `resolve` holds nothing: for whoever only looks. */
-export interface ImageHolds extends ImageSource {
+export interface ImageHolds {
   /** The image that a reference stands for, which nobody can remove until it is disposed. */
   take(reference: string, context: WorkContext): Promise<HeldImage>;
   /** Runs a removal, while none is taken. `work` gets the fingerprints of those that are taken already. */
   whileRemoving<T>(signal: AbortSignal, work: (held: readonly string[]) => Promise<T>): Promise<T>;
 }
 
-export function createImageHolds(images: ImageSource): ImageHolds {
+export function createImageHolds(images: Pick<ImageStore, "resolve">): ImageHolds {
   const lock = createLock();
   const held = new Set<HeldImage>();
   let removals = 0;
   return {
-    resolve: async (reference, context) => await images.resolve(reference, context),
     async take(reference, context) {
       for (;;) {
         const before = removals;

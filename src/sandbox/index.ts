@@ -1,7 +1,6 @@
 /** The sandbox model, as the API uses it. */
 export { type BackendRegistry, type OpenableBackend } from "./backend-registry.ts";
 export type { Log, SandboxContext } from "./context.ts";
-export type { ImageSource } from "./image-holds.ts";
 export { createSandbox } from "./create.ts";
 export { type CommandRequest, execInSandbox, openShell } from "./exec.ts";
 export { filesOf } from "./files.ts";

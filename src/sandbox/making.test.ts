@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { statePaths } from "../config/paths.ts";
 import { loadSettings } from "../config/settings.ts";
+import { createImageStore } from "../images/index.ts";
 import { enter, provisioningRecord, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
 import { removeSandbox } from "./remove.ts";
@@ -27,7 +28,11 @@ test("one that is removed while its record is being written is gone, and its cre
     state,
     settings,
     backends: [{ ...backend, open: () => backend }],
-    images: { resolve: never },
+    images: createImageStore({
+      searchFolders: [folder],
+      indexPath: state.imageIndex,
+      copyFolder: state.imageCopies,
+    }),
     connectAgent: never,
     log: noLog,
   });

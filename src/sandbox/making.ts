@@ -99,7 +99,7 @@ export async function findImage(
   using held = await inStep(
     progress,
     { id: "image", title: `Looking for image ${imageReference}` },
-    async () => await context.images.take(imageReference, progress),
+    async () => await context.imageHolds.take(imageReference, progress),
   );
   const { spec, warnings } = sandbox.record;
   const { warning } = held.image;

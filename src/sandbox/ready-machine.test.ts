@@ -10,6 +10,7 @@ import type { ConnectAgent } from "../agent/types.ts";
 import type { Backend, CloneReport, GuestMount, StartedMachine } from "../backends/backend.ts";
 import { statePaths } from "../config/paths.ts";
 import { loadSettings } from "../config/settings.ts";
+import { createImageStore } from "../images/index.ts";
 import { enter, provisioningRecord, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
 import { makeReadyMachine } from "./ready-machine.ts";
@@ -58,7 +59,11 @@ beforeEach(async () => {
     state,
     settings,
     backends: [{ ...backend, open: () => backend }],
-    images: { resolve: async () => await Promise.reject(new Error("it has no images")) },
+    images: createImageStore({
+      searchFolders: [folder],
+      indexPath: state.imageIndex,
+      copyFolder: state.imageCopies,
+    }),
     connectAgent: connectToProcess,
     log: noLog,
   });

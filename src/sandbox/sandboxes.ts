@@ -3,13 +3,14 @@ import type { ConnectAgent } from "../agent/types.ts";
 import type { Backend, MachineStatus } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Settings } from "../config/settings.ts";
+import type { ImageStore } from "../images/index.ts";
 import { messageOf } from "../errors/index.ts";
 import { createBackendRegistry, type OpenableBackend } from "./backend-registry.ts";
 import { disconnect } from "./changes.ts";
 import type { Log, SandboxContext } from "./context.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { followReboot } from "./guest-reboot.ts";
-import { createImageHolds, type ImageSource } from "./image-holds.ts";
+import { createImageHolds } from "./image-holds.ts";
 import { isHeld, MachineEndedError } from "./machine.ts";
 import { reconcile, refresh } from "./reconcile.ts";
 import { createRecordStore } from "./record-store.ts";
@@ -22,7 +23,7 @@ export interface SandboxesOptions {
   state: StatePaths;
   settings: Settings;
   backends: readonly OpenableBackend[];
-  images: ImageSource;
+  images: ImageStore;
   connectAgent: ConnectAgent;
   log: Log;
   /** Told with every sandbox that is there already. */
@@ -49,7 +50,8 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
   const context: SandboxContext = {
     state,
     settings,
-    images: createImageHolds(options.images),
+    images: options.images,
+    imageHolds: createImageHolds(options.images),
     connectAgent: options.connectAgent,
     records: createRecordStore(state),
     registry,

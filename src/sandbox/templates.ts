@@ -72,7 +72,7 @@ export async function buildTemplate(
   using held = await inStep(
     whole,
     { id: "image", title: `Looking for image ${reference}` },
-    async () => await context.images.take(reference, whole),
+    async () => await context.imageHolds.take(reference, whole),
   );
   const type = request.type ?? "shell";
   const { image } = held;

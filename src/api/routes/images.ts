@@ -15,7 +15,7 @@ import {
   type SupportedImageAnswer,
   supportedImageListSchema,
 } from "../schema.ts";
-import type { ImageUse } from "../../images/types.ts";
+import type { ImageUse } from "../../images/index.ts";
 import { askImageUse } from "../../sandbox/index.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody } from "../validate.ts";
@@ -24,13 +24,14 @@ import { toImageAnswer } from "../wire.ts";
 const tag = "images";
 const imageParams = z.object({ name: z.string() });
 
-export function addImageRoutes(api: Api, { context, images, log }: ApiServices): void {
+export function addImageRoutes(api: Api, { context, log }: ApiServices): void {
+  const { images, imageHolds, settings } = context;
   const inUse = async (signal: AbortSignal): Promise<Set<string>> =>
     (await askImageUse(context, signal)).inUse;
 
   /** Runs a removal that is told what may not go. Nobody takes an image meanwhile. */
   const whileUnused = async <T>(signal: AbortSignal, remove: (use: ImageUse) => Promise<T>): Promise<T> =>
-    await context.images.whileRemoving(signal, async (held) => {
+    await imageHolds.whileRemoving(signal, async (held) => {
       const { inUse, unknown } = await askImageUse(context, signal);
       return await remove({ inUse: new Set([...held, ...inUse]), unknown });
     });
@@ -60,7 +61,7 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
           name,
           description,
           url,
-          default: name === context.settings.image,
+          default: name === settings.image,
           path: path ?? null,
         })),
       );
@@ -83,8 +84,11 @@ export function addImageRoutes(api: Api, { context, images, log }: ApiServices):
       return await answerWithProgress(c, {
         type: "image",
         status: 200,
-        work: async (progress) =>
-          toImageAnswer(await images.pull(image, { ...progress, force }), await inUse(progress.signal)),
+        work: async (progress) => {
+          const download = force ? "always" : "missing";
+          const pulled = await images.resolve(image, { ...progress, download });
+          return toImageAnswer(pulled, await inUse(progress.signal));
+        },
         onFailure: (error) => log.warn({ err: error, image }, "pull failed"),
       });
     },

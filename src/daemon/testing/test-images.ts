@@ -1,8 +1,8 @@
-import type { MachineContext } from "../../backends/backend.ts";
+import type { Step } from "../../core/step.ts";
 import { ImageInUseError } from "../../images/errors.ts";
 import type { Image } from "../../images/image.ts";
 import { HeyvmError } from "../../errors/index.ts";
-import type { ImageService, StoredImage } from "../../api/image-service.ts";
+import type { ImageStore, StoredImage } from "../../images/index.ts";
 
 const image: Image = {
   reference: "ubuntu:24.04",
@@ -21,12 +21,12 @@ export const dubiousWarning = "the image debian:12 was found somewhere";
 /** Its download takes the last room of the disk. */
 export const largeImage = "fedora:43";
 
-async function resolve(reference: string, { onStep }: Pick<MachineContext, "onStep">): Promise<StoredImage> {
+async function resolve(reference: string, onStep: ((step: Step) => void) | undefined): Promise<StoredImage> {
   if (reference === largeImage) {
     const step = { id: "download", title: `Downloading ${reference}` };
-    onStep({ ...step, state: "started" });
-    onStep({ ...step, state: "progress", doneBytes: 2 ** 27, totalBytes: 2 ** 28 });
-    onStep({ ...step, state: "done" });
+    onStep?.({ ...step, state: "started" });
+    onStep?.({ ...step, state: "progress", doneBytes: 2 ** 27, totalBytes: 2 ** 28 });
+    onStep?.({ ...step, state: "done" });
     throw new HeyvmError("disk_full", "no room");
   }
   if (reference === dubiousImage) {
@@ -45,18 +45,26 @@ async function resolve(reference: string, { onStep }: Pick<MachineContext, "onSt
 }
 
 /** One image, always there; nothing else exists. */
-export function createTestImages(): ImageService {
+export function createTestImages(): ImageStore {
   return {
-    resolve,
+    async resolve(reference, { onStep, download }) {
+      // Asked for by a pull.
+      if (download !== undefined) {
+        onStep?.({ id: "download", title: "Downloading", state: "progress", doneBytes: 1, totalBytes: 2 });
+      }
+      return await resolve(reference, onStep);
+    },
     list: async () => await Promise.resolve([stored]),
     supported: async () =>
       await Promise.resolve([
-        { name: image.reference, description: "test", url: "http://nowhere/", path: image.path },
+        {
+          name: image.reference,
+          description: "test",
+          publisher: "ubuntu",
+          url: "http://nowhere/",
+          path: image.path,
+        },
       ]),
-    pull: async (reference, { onStep }) => {
-      onStep({ id: "download", title: "Downloading", state: "progress", doneBytes: 1, totalBytes: 2 });
-      return await resolve(reference, { onStep });
-    },
     add: async (name) => await Promise.resolve({ ...stored, name }),
     remove: async (name, { inUse, unknown }) => {
       if (name === image.reference && inUse.has(image.fingerprint)) {
