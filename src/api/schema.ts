@@ -9,4 +9,3 @@ export * from "./schema/images.ts";
 export * from "./schema/templates.ts";
 export * from "./schema/system.ts";
 export * from "./schema/progress.ts";
-export type * from "./schema/progress-stream.ts";

@@ -11,7 +11,7 @@ import { download } from "./download/download.ts";
 import type { DownloadSubject } from "./download/download-errors.ts";
 import { ImageFolderError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
-import { hashFile } from "./inspect/hash-file.ts";
+import { hashFile } from "./inspect/file-bytes.ts";
 import { type Http, openHttp } from "./download/http.ts";
 import { stampOfFile } from "./inspect/image-file.ts";
 import { putRecord, recordOf, stampText } from "./index-file.ts";
@@ -19,8 +19,13 @@ import type { ImageOrigin } from "./origin.ts";
 import { place } from "./place.ts";
 import { askPublisher, publisherSubject } from "./download/publisher.ts";
 import { redactUrl } from "./catalogue/reference.ts";
-import { downloadKey, partialPathOf, type StoreContext } from "./store-context.ts";
-import { type ImageAction, imageStep } from "./steps.ts";
+import {
+  downloadKey,
+  type ImageAction,
+  imageStep,
+  partialPathOf,
+  type StoreContext,
+} from "./store-context.ts";
 
 interface Target {
   fileName: string;

@@ -8,9 +8,10 @@ import { writeFileAtomic } from "../core/atomic-file.ts";
 import { lockForProcess } from "../core/process-lock.ts";
 import { errnoOf } from "../errors/index.ts";
 import { ImageIndexDamagedError } from "./errors.ts";
+import { architectures } from "./image.ts";
 import type { FileStamp } from "./inspect/image-file.ts";
 
-const architectureSchema = z.enum(["x86_64", "aarch64"]);
+const architectureSchema = z.enum(architectures);
 
 const fileRecordSchema = z.object({
   path: z.string(),

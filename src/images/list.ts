@@ -2,13 +2,11 @@
 import { catalogue, namesOf, publisherUrl } from "./catalogue/catalogue.ts";
 import { ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { findFirst } from "./folders.ts";
-import { architectures } from "./image.ts";
 import { stampOfFile } from "./inspect/image-file.ts";
 import type { ImageIndex } from "./index-file.ts";
-import { pathOfName } from "./names.ts";
 import { copyOf } from "./own-copy.ts";
 import { parseReference } from "./catalogue/reference.ts";
-import { catalogueOrigin, urlOrigin } from "./origin.ts";
+import { catalogueOrigins, pathOfName, urlOrigin } from "./origin.ts";
 import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
 import type { StoredImage, SupportedImage } from "./types.ts";
 
@@ -16,12 +14,9 @@ import type { StoredImage, SupportedImage } from "./types.ts";
 export async function listImages(context: StoreContext, signal: AbortSignal): Promise<StoredImage[]> {
   const index = await context.index.read();
   const labels = new Map<string, ImageLabel>();
-  for (const { name } of catalogue) {
-    for (const architecture of architectures) {
-      const origin = catalogueOrigin(context, name, architecture);
-      const found = origin === undefined ? undefined : await findFirst(origin.folders, origin.names);
-      if (found !== undefined) labels.set(found.path, { name, reference: name, architecture });
-    }
+  for (const { folders, names, reference, architecture } of catalogueOrigins(context)) {
+    const found = await findFirst(folders, names);
+    if (found !== undefined) labels.set(found.path, { name: reference, reference, architecture });
   }
   for (const named of index.names) {
     const { name, architecture } = named;

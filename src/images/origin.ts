@@ -1,8 +1,16 @@
-/** Where an image is to be had, and by which names its file is known on this host. */
-import { type CatalogueEntry, type FileNames, findInCatalogue, namesOf } from "./catalogue/catalogue.ts";
+/** Where an image is to be had, by which names its file is known on this host, and which file that is. */
+import {
+  catalogue,
+  type CatalogueEntry,
+  type FileNames,
+  findInCatalogue,
+  namesOf,
+} from "./catalogue/catalogue.ts";
 import { type Checksum, parseChecksum } from "./catalogue/checksum.ts";
-import type { Architecture } from "./image.ts";
-import { fileNameOfUrl, redactUrl } from "./catalogue/reference.ts";
+import { findFirst } from "./folders.ts";
+import { type Architecture, architectures } from "./image.ts";
+import type { ImageIndex, NameRecord } from "./index-file.ts";
+import { fileNameOfUrl, parseReference, redactUrl } from "./catalogue/reference.ts";
 import type { StoreContext } from "./store-context.ts";
 
 export type ImageOrigin = {
@@ -34,6 +42,13 @@ export function catalogueOrigin(
   };
 }
 
+/** All that the catalogue has, for every architecture. */
+export function catalogueOrigins(context: StoreContext): ImageOrigin[] {
+  return catalogue.flatMap(({ name }) =>
+    architectures.flatMap((architecture) => catalogueOrigin(context, name, architecture) ?? []),
+  );
+}
+
 export function urlOrigin(
   context: StoreContext,
   url: URL,
@@ -51,4 +66,29 @@ export function urlOrigin(
     fileName,
     checksum: checksum === undefined ? undefined : parseChecksum(checksum),
   };
+}
+
+/** The file that a name of the user's stands for now. */
+export async function pathOfName(context: StoreContext, named: NameRecord): Promise<string | undefined> {
+  const source = parseReference(named.source);
+  if (source.kind === "path") return source.path;
+  if (source.kind === "name") return undefined;
+  const origin = urlOrigin(context, source.url, { reference: named.name, architecture: named.architecture });
+  return (await findFirst(origin.folders, origin.names))?.path;
+}
+
+/** The files of all names beside this one, the catalogue's included. */
+export async function otherPaths(
+  context: StoreContext,
+  index: ImageIndex,
+  named: NameRecord,
+): Promise<string[]> {
+  const paths: (string | undefined)[] = [];
+  for (const other of index.names) {
+    if (other.name !== named.name) paths.push(await pathOfName(context, other));
+  }
+  for (const { folders, names } of catalogueOrigins(context)) {
+    paths.push((await findFirst(folders, names))?.path);
+  }
+  return paths.filter((path) => path !== undefined);
 }

@@ -20,9 +20,8 @@ import { ImageChecksumMismatchError, ImageInvalidError } from "./errors.ts";
 import type { Architecture } from "./image.ts";
 import { type FileStamp, inspectImageFile, stampOf, stampOfFile } from "./inspect/image-file.ts";
 import { type FileRecord, type ImageIndex, putRecord, recordOf, stampText } from "./index-file.ts";
-import { readAt } from "./inspect/read-at.ts";
-import { imageStep } from "./steps.ts";
-import type { StoreContext } from "./store-context.ts";
+import { readAt, writeAt } from "./inspect/file-bytes.ts";
+import { imageStep, type StoreContext } from "./store-context.ts";
 
 export interface CopyOptions extends WorkContext {
   reference: string;
@@ -185,7 +184,7 @@ async function copyBytes(
     const chunk = await readAt(source, doneBytes, Math.min(chunkBytes, totalBytes - doneBytes));
     if (chunk.length === 0) break;
     hash.update(chunk);
-    if (!chunk.equals(zeros.subarray(0, chunk.length))) await writeAll(copy, chunk, doneBytes);
+    if (!chunk.equals(zeros.subarray(0, chunk.length))) await writeAt(copy, doneBytes, chunk);
     doneBytes += chunk.length;
     onStep(imageStep("own-copy", reference, { doneBytes, totalBytes }));
   }
@@ -196,16 +195,6 @@ async function copyBytes(
     throw new ImageInvalidError(path, "it was changed while it was copied", { hint });
   }
   return { stamp, digest: { algorithm, hex: hash.digest("hex") } };
-}
-
-async function writeAll(
-  file: Awaited<ReturnType<typeof open>>,
-  chunk: Buffer,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < chunk.length;) {
-    done += (await file.write(chunk, done, chunk.length - done, position + done)).bytesWritten;
-  }
 }
 
 /** A later look may have compared the file with its publisher's checksum: the same bytes are then verified, too. */

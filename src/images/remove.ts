@@ -7,15 +7,14 @@ import { findInCatalogue } from "./catalogue/catalogue.ts";
 import { shellQuoted } from "../errors/index.ts";
 import { ImageInUseError, ImageNotFoundError } from "./errors.ts";
 import { findAll, findFirst } from "./folders.ts";
-import { hashFile } from "./inspect/hash-file.ts";
+import { hashFile } from "./inspect/file-bytes.ts";
 import { architectures } from "./image.ts";
 import { fingerprintOfStamp, stampOfFile } from "./inspect/image-file.ts";
 import { dropRecord, type ImageIndex, isOurs, type NameRecord, recordOf, stampText } from "./index-file.ts";
-import { otherPaths, pathOfName } from "./names.ts";
 import { copiesOf } from "./own-copy.ts";
 import { removePartial } from "./download/partial-file.ts";
 import { parseReference } from "./catalogue/reference.ts";
-import { catalogueOrigin, urlOrigin } from "./origin.ts";
+import { catalogueOrigin, otherPaths, pathOfName, urlOrigin } from "./origin.ts";
 import type { ImageUse } from "./types.ts";
 import { downloadKey, hostArchitecture, partialPathOf, type StoreContext } from "./store-context.ts";
 

@@ -7,15 +7,20 @@ import { type ChecksumAlgorithm, formatChecksum, parseChecksum } from "./catalog
 import { ImageChecksumMismatchError, ImageInvalidError, ImageNotFoundError } from "./errors.ts";
 import { fetchImage } from "./fetch.ts";
 import { findFirst } from "./folders.ts";
-import { hashFile } from "./inspect/hash-file.ts";
+import { hashFile } from "./inspect/file-bytes.ts";
 import type { Architecture } from "./image.ts";
 import { inspectImageFile, stampOfFile } from "./inspect/image-file.ts";
 import { type NameRecord, putRecord, recordOf, stampText } from "./index-file.ts";
 import { fileToUse } from "./own-copy.ts";
 import { catalogueOrigin, type ImageOrigin, urlOrigin } from "./origin.ts";
 import { parseReference, redactUrl } from "./catalogue/reference.ts";
-import { imageStep } from "./steps.ts";
-import { hostArchitecture, type ImageLabel, type StoreContext, toStoredImage } from "./store-context.ts";
+import {
+  hostArchitecture,
+  type ImageLabel,
+  imageStep,
+  type StoreContext,
+  toStoredImage,
+} from "./store-context.ts";
 import type { ResolveOptions, StoredImage } from "./types.ts";
 
 export async function resolveImage(

@@ -9,6 +9,18 @@ import type { Architecture } from "./image.ts";
 import { type ImageIndex, type IndexFile, recordOf } from "./index-file.ts";
 import type { DownloadTimeouts, StoredImage } from "./types.ts";
 
+/** Looking and storing are over in a moment, and no steps. */
+const titles = {
+  checksum: "Asking what is current for",
+  // For another process that already downloads the same.
+  wait: "Waiting for another download of",
+  download: "Downloading",
+  verify: "Verifying",
+  "own-copy": "Making a private copy of",
+};
+
+export type ImageAction = keyof typeof titles;
+
 export interface StoreContext {
   searchFolders: readonly string[];
   /** The last of them. */
@@ -67,4 +79,13 @@ export function downloadKey(
 
 export function partialPathOf(context: StoreContext, key: string): string {
   return join(context.downloadFolder, `${key}.partial`);
+}
+
+/** What is done for an image, as a step for its user to watch. `reference`: as that user named it. */
+export function imageStep(
+  action: ImageAction,
+  reference: string,
+  measure: Pick<Step, "doneBytes" | "totalBytes"> = {},
+): Step {
+  return { id: `image-${action}`, title: `${titles[action]} ${reference}`, state: "progress", ...measure };
 }

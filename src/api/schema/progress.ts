@@ -1,5 +1,9 @@
 import { z } from "@hono/zod-openapi";
 
+import type { ImageAnswer } from "./images.ts";
+import type { Sandbox } from "./sandbox.ts";
+import type { TemplateAnswer } from "./templates.ts";
+
 /** RFC 9457 problem document; `error` repeats the message for clients that read only that. */
 export const problemSchema = z
   .object({
@@ -46,3 +50,21 @@ export type Problem = z.infer<typeof problemSchema>;
 export type StepEvent = z.infer<typeof stepEventSchema>;
 export type WarningEvent = z.infer<typeof warningEventSchema>;
 export type ErrorEvent = Omit<Problem, "type"> & { type: "error" };
+
+/** Lines of create, start and restart with `Accept: application/x-ndjson`; `sandbox` or `error` is the last. */
+export type SandboxProgress =
+  | AcceptedEvent
+  | StepEvent
+  | WarningEvent
+  | ErrorEvent
+  | (Sandbox & { type: "sandbox" });
+
+/** Lines of an image pull or add; `image` or `error` is the last. */
+export type ImageProgress = StepEvent | WarningEvent | ErrorEvent | (ImageAnswer & { type: "image" });
+
+/** Lines of the making of a template; `template` or `error` is the last. */
+export type TemplateProgress =
+  | StepEvent
+  | WarningEvent
+  | ErrorEvent
+  | (TemplateAnswer & { type: "template" });

@@ -14,10 +14,23 @@ import {
   UnexpectedAnswerError,
 } from "./download-errors.ts";
 import { ImageChecksumMismatchError } from "../errors.ts";
-import { checkEncoding, connectionError, discard, type Http, type HttpAnswer } from "./http.ts";
-import { openPartial, type PartialFile, type PartialOrigin } from "./partial-file.ts";
-import { lengthOf, parseContentRange, rangeHeaders, validatorOf } from "./ranges.ts";
-import { withRetries } from "./retry.ts";
+import {
+  checkEncoding,
+  connectionError,
+  discard,
+  type Http,
+  type HttpAnswer,
+  lengthOf,
+  parseContentRange,
+  withRetries,
+} from "./http.ts";
+import {
+  openPartial,
+  type PartialFile,
+  type PartialOrigin,
+  rangeHeaders,
+  validatorOf,
+} from "./partial-file.ts";
 import type { DownloadTimeouts } from "../types.ts";
 
 export interface Download {

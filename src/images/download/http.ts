@@ -1,11 +1,13 @@
-/** GET with redirects, and with every failure in our own terms. */
+/** GET with redirects and retries, and with every failure in our own terms. */
 import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { EnvHttpProxyAgent, request } from "undici";
 
 import { AbortedError, errnoOf, HeyvmError, messageOf } from "../../errors/index.ts";
 import {
   ConnectionFailedError,
+  DownloadFailedError,
   type DownloadSubject,
   HttpStatusError,
   ServerSilentError,
@@ -36,6 +38,7 @@ export interface Http extends AsyncDisposable {
 }
 
 const maxRedirects = 5;
+const maxDelayMs = 15_000;
 const maxTextBytes = 8 * 2 ** 20;
 const redirects = new Set([301, 302, 303, 307, 308]);
 
@@ -103,6 +106,33 @@ export function openHttp(timeouts: DownloadTimeouts): Http {
   };
 }
 
+/**
+ * Tries again, ever later, what failed for a reason that may pass. Attempts in a row are counted; `progressed` tells
+ * whether the last one brought something, and then the count begins anew.
+ */
+export async function withRetries<T>(
+  options: { timeouts: DownloadTimeouts; signal: AbortSignal; progressed?: () => boolean },
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const { timeouts, signal, progressed } = options;
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof DownloadFailedError) || !error.temporary) throw error;
+      if (progressed?.() === true) failures = 1;
+      if (failures >= timeouts.attempts) throw error;
+      const asked = error instanceof HttpStatusError ? (error.retryAfterMs ?? 0) : 0;
+      const delayMs = Math.min(maxDelayMs, Math.max(asked, timeouts.retryDelayMs * 2 ** (failures - 1)));
+      try {
+        await sleep(delayMs, undefined, { signal });
+      } catch {
+        throw new AbortedError("the download", signal.reason);
+      }
+    }
+  }
+}
+
 /** What a failure of undici, of the system or of TLS means. */
 export function connectionError(
   error: unknown,
@@ -136,6 +166,26 @@ export function checkEncoding(encoding: string | undefined, subject: DownloadSub
 export function discard(body: Readable): void {
   body.on("error", () => undefined);
   body.destroy();
+}
+
+/** Which part of the file an answer has; `undefined` for what says nothing that makes sense. */
+export function parseContentRange(
+  header: string | undefined,
+): { start: number; endBytes: number; totalBytes: number | undefined } | undefined {
+  const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(header ?? "");
+  if (match === null) return undefined;
+  const start = Number(match[1]);
+  const endBytes = Number(match[2]) + 1;
+  const totalBytes = match[3] === "*" ? undefined : Number(match[3]);
+  return start < endBytes && endBytes <= (totalBytes ?? endBytes)
+    ? { start, endBytes, totalBytes }
+    : undefined;
+}
+
+/** Bytes of the whole answer. */
+export function lengthOf(header: string | undefined): number | undefined {
+  const length = Number(header);
+  return header !== undefined && Number.isSafeInteger(length) && length >= 0 ? length : undefined;
 }
 
 function causeInWords(error: unknown): string {

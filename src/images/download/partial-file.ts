@@ -11,7 +11,7 @@ import { z } from "zod";
 import { writeFileAtomic } from "../../core/atomic-file.ts";
 import { DiskFullError, isDiskFull } from "../../errors/index.ts";
 import type { Checksum, ChecksumAlgorithm } from "../catalogue/checksum.ts";
-import { readAt } from "../inspect/read-at.ts";
+import { readAt, writeAt } from "../inspect/file-bytes.ts";
 
 export const partialSuffix = ".partial";
 
@@ -91,7 +91,7 @@ export async function openPartial(path: string, algorithm: ChecksumAlgorithm): P
     },
     async append(chunk) {
       hash.update(chunk);
-      await onDisk(path, async () => await writeAll(file, chunk, sizeBytes));
+      await onDisk(path, async () => await writeAt(file, sizeBytes, chunk));
       sizeBytes += chunk.length;
     },
     async complete() {
@@ -114,6 +114,18 @@ export async function removePartial(path: string): Promise<void> {
   await rm(`${path}.json`, { force: true });
 }
 
+/** Headers that ask for what is missing. */
+export function rangeHeaders({ sizeBytes, origin }: PartialFile): Record<string, string> {
+  if (sizeBytes === 0) return {};
+  const validator = origin === undefined ? undefined : validatorOf(origin);
+  return { range: `bytes=${sizeBytes}-`, ...(validator === undefined ? {} : { "if-range": validator }) };
+}
+
+/** What a server can tell a changed file by; weak tags are not allowed for ranges. */
+export function validatorOf({ etag, lastModified }: PartialOrigin): string | undefined {
+  return etag !== undefined && !etag.startsWith("W/") ? etag : lastModified;
+}
+
 /** Opened anew for reading and writing, never through a link that somebody put there. */
 async function openForWriting(path: string): Promise<FileHandle> {
   return await onDisk(
@@ -128,13 +140,6 @@ async function readOrigin(path: string): Promise<PartialOrigin | undefined> {
   } catch {
     // Missing, or broken by a crash: the bytes are of unknown origin then.
     return undefined;
-  }
-}
-
-async function writeAll(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < chunk.length;) {
-    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
-    done += bytesWritten;
   }
 }
 

@@ -11,9 +11,8 @@ import {
 import { type Checksum, findChecksum } from "../catalogue/checksum.ts";
 import { type DownloadSubject, UnexpectedAnswerError } from "./download-errors.ts";
 import { isMarkup } from "../inspect/disk-signatures.ts";
-import type { Http } from "./http.ts";
+import { type Http, withRetries } from "./http.ts";
 import { redactUrl } from "../catalogue/reference.ts";
-import { withRetries } from "./retry.ts";
 import type { DownloadTimeouts } from "../types.ts";
 
 export interface Publication {

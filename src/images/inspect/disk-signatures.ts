@@ -1,8 +1,8 @@
 /** Telling files apart by their first bytes. */
 import type { FileHandle } from "node:fs/promises";
 
-import { qcow2Magic } from "./qcow2-header.ts";
-import { readAt } from "./read-at.ts";
+import { qcow2Magic } from "./qcow2.ts";
+import { readAt } from "./file-bytes.ts";
 
 export type DiskKind = { format: "qcow2" | "raw" } | { reason: string };
 

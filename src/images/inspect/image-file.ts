@@ -6,8 +6,7 @@ import { dirname } from "node:path";
 import { errnoOf, messageOf, shellQuoted } from "../../errors/index.ts";
 import { recogniseDisk } from "./disk-signatures.ts";
 import { ImageInvalidError, ImageNotFoundError } from "../errors.ts";
-import { findQcow2Truncation } from "./qcow2-clusters.ts";
-import { readQcow2Header } from "./qcow2-header.ts";
+import { findQcow2Truncation, readQcow2Header } from "./qcow2.ts";
 
 export interface InspectedFile {
   path: string;

@@ -1,10 +1,10 @@
 /**
- * The qcow2 header, read without QEMU: a file from outside is looked at before any program that acts on it sees it. A
- * backing file or an external data file named in it would let its maker read files of this host.
+ * A qcow2 file's header and tables, read without QEMU: a file from outside is looked at before any program that acts on
+ * it sees it. A backing file or an external data file named in it would let its maker read files of this host.
  */
 import type { FileHandle } from "node:fs/promises";
 
-import { readAt } from "./read-at.ts";
+import { readAt } from "./file-bytes.ts";
 
 export interface Qcow2Header {
   version: 2 | 3;
@@ -24,6 +24,10 @@ const maxRefcountTableBytes = 8 * 2 ** 20;
 const v3HeaderBytes = 104;
 const incompatible = { corrupt: 2n, externalData: 4n, extendedL2: 16n, known: 31n };
 const externalDataExtension = 0x44415441;
+/** Tables are read up to this much: a cloud image has some hundred KiB, and a hostile one must not cost minutes. */
+const maxTableBytes = 64 * 2 ** 20;
+const offsetMask = 0x00ff_ffff_ffff_fe00n;
+const compressedFlag = 1n << 62n;
 
 /** The header, or the reason why the file must not be used. */
 export async function readQcow2Header(
@@ -51,6 +55,33 @@ export async function readQcow2Header(
   };
   const bad = insane(header) ?? beyondEnd(header, fileBytes);
   return bad === undefined ? header : { reason: bad };
+}
+
+/**
+ * The reason why the file must not be used, if there is one: something that its tables point at lies beyond its end. Half a
+ * download has a perfect header.
+ */
+export async function findQcow2Truncation(
+  file: FileHandle,
+  header: Qcow2Header,
+  fileBytes: number,
+): Promise<string | undefined> {
+  const refcounts = await readAt(file, header.refcountTableOffset, header.refcountTableBytes);
+  const lastRefcounts = maxOf(entriesOf(refcounts, 8), (entry) => Number(entry & offsetMask));
+  if (lastRefcounts >= fileBytes) return truncatedBefore(fileBytes, lastRefcounts);
+  const l1 = await readAt(file, header.l1Offset, header.l1Entries * 8);
+  let readBytes = 0;
+  for (const entry of entriesOf(l1, 8)) {
+    const l2Offset = Number(entry & offsetMask);
+    if (l2Offset === 0) continue;
+    if (l2Offset + header.clusterBytes > fileBytes) return truncatedBefore(fileBytes, l2Offset);
+    readBytes += header.clusterBytes;
+    if (readBytes > maxTableBytes) return undefined;
+    const l2 = await readAt(file, l2Offset, header.clusterBytes);
+    const last = maxOf(entriesOf(l2, header.l2EntryBytes), (l2Entry) => dataOffset(l2Entry, header));
+    if (last >= fileBytes) return truncatedBefore(fileBytes, last);
+  }
+  return undefined;
 }
 
 /** What the header asks for and an image of ours may not have. */
@@ -105,4 +136,25 @@ function beyondEnd(header: Qcow2Header, fileBytes: number): string | undefined {
     header.refcountTableOffset + header.refcountTableBytes,
   );
   return needed > fileBytes ? `truncated: it has ${fileBytes} bytes and needs at least ${needed}` : undefined;
+}
+
+/** Where an entry's data begins; its end may lie beyond the file's, which then reads as zeros. */
+function dataOffset(entry: bigint, header: Qcow2Header): number {
+  if ((entry & compressedFlag) === 0n) return Number(entry & offsetMask);
+  const offsetBits = BigInt(62 - (Math.log2(header.clusterBytes) - 8));
+  return Number(entry & ((1n << offsetBits) - 1n));
+}
+
+function* entriesOf(table: Buffer, entryBytes: number): Generator<bigint> {
+  for (let at = 0; at + 8 <= table.length; at += entryBytes) yield table.readBigUInt64BE(at);
+}
+
+function maxOf(entries: Iterable<bigint>, measure: (entry: bigint) => number): number {
+  let max = 0;
+  for (const entry of entries) max = Math.max(max, measure(entry));
+  return max;
+}
+
+function truncatedBefore(fileBytes: number, offset: number): string {
+  return `truncated: it ends at byte ${fileBytes}, and has data at byte ${offset}`;
 }

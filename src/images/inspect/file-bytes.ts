@@ -1,5 +1,7 @@
+/** Bytes of large files. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 
 import { AbortedError } from "../../errors/index.ts";
 import type { Checksum, ChecksumAlgorithm } from "../catalogue/checksum.ts";
@@ -23,4 +25,23 @@ export async function hashFile(
     options.onProgress?.(doneBytes);
   }
   return { algorithm, hex: hash.digest("hex") };
+}
+
+/** Up to `length` bytes from `offset`: fewer where the file ends. */
+export async function readAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await file.read(buffer, done, length - done, offset + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return buffer.subarray(0, done);
+}
+
+/** All of the chunk. */
+export async function writeAt(file: FileHandle, offset: number, chunk: Buffer): Promise<void> {
+  for (let done = 0; done < chunk.length;) {
+    done += (await file.write(chunk, done, chunk.length - done, offset + done)).bytesWritten;
+  }
 }
