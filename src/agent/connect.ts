@@ -1,3 +1,4 @@
+import { timeoutSignal } from "../core/deadline.ts";
 import { AbortedError } from "../errors/index.ts";
 import { GuestMisbehavedError } from "./errors.ts";
 import { agentInfo } from "./guest-info.ts";
@@ -28,7 +29,7 @@ export async function connectAgent(open: OpenPipe, options: ConnectOptions = {})
   });
   const mux = new Mux(link);
   const keeper = new PipeKeeper(open, link);
-  const signals = [AbortSignal.timeout(options.timeoutMs ?? defaultConnectMs)];
+  const signals = [timeoutSignal(options.timeoutMs ?? defaultConnectMs)];
   if (options.signal !== undefined) signals.push(options.signal);
   try {
     const info = agentInfo(await keeper.connect(AbortSignal.any(signals)));

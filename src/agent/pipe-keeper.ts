@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { timeoutSignal } from "../core/deadline.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import {
@@ -64,7 +65,7 @@ export class PipeKeeper {
   }
 
   async #tryOnce(signal: AbortSignal): Promise<GuestObject> {
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(pipePatienceMs)]);
+    const patience = AbortSignal.any([signal, timeoutSignal(pipePatienceMs)]);
     const pipe = await openOrAbandon(this.#open, patience);
     pipe.on("error", () => {}); // its close says all that matters
     try {

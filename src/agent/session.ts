@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 
+import { timeoutSignal } from "../core/deadline.ts";
 import { callAgent } from "./calls.ts";
 import { dialGuest } from "./dial.ts";
 import { GuestUnresponsiveError, SessionClosedError } from "./errors.ts";
@@ -173,7 +174,7 @@ export class Session implements AgentSession {
 
   async #reconnect(): Promise<void> {
     const { keeper, reconnectMs } = this.#parts;
-    const patience = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(reconnectMs)]);
+    const patience = AbortSignal.any([this.#ending.signal, timeoutSignal(reconnectMs)]);
     try {
       await keeper.connect(patience);
     } catch (error) {

@@ -4,6 +4,7 @@
  * device for it (pvpanic) would need a driver that is not loaded when a kernel runs out of memory. One cause is the host's,
  * and passes: a kernel that saw no timer tick on a host that was too busy is reset, to boot again.
  */
+import { timeoutSignal } from "../core/deadline.ts";
 import { HeyvmError } from "../errors/index.ts";
 
 /** What a guest said, or did, before it stopped. */
@@ -70,7 +71,7 @@ export function watchBoot({ readConsole, onReset, reset }: BootSigns, isFirstBoo
     if (looking) return;
     looking = true;
     try {
-      const signal = AbortSignal.any([done.signal, AbortSignal.timeout(readTimeoutMs)]);
+      const signal = AbortSignal.any([done.signal, timeoutSignal(readTimeoutMs)]);
       const now = await readConsole(consoleBytes, signal);
       before ??= now;
       const output = newOutput(now, before);

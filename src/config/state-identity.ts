@@ -13,6 +13,7 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { z } from "zod";
 
+import { timeoutSignal } from "../core/deadline.ts";
 import { errnoOf, HeyvmError, messageOf, shellQuoted } from "../errors/index.ts";
 import { createFileAtomic, writeFileAtomic } from "../core/atomic-file.ts";
 import { statePaths } from "./paths.ts";
@@ -117,7 +118,7 @@ async function make(
 
 /** The folder is not where it was: the first process to see it decides. */
 async function settleIn(root: string, path: string, folder: string): Promise<StoredIdentity> {
-  const signal = AbortSignal.timeout(lockTimeoutMs);
+  const signal = timeoutSignal(lockTimeoutMs);
   const { lock } = await lockForProcess({ folder: root, name: "identity", what, signal });
   try {
     const stored = await read(path);

@@ -1,7 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
 import { describe, expect, test } from "vitest";
 
 import { HeyvmError } from "../errors/index.ts";
-import { startDeadline, withDeadline } from "./deadline.ts";
+import { startDeadline, timeoutSignal, withDeadline } from "./deadline.ts";
 import { createDeferred } from "./deferred.ts";
 
 class LateError extends HeyvmError {
@@ -68,4 +71,21 @@ describe("work with a deadline", () => {
     late.reject(new Error("too late"));
     await new Promise((resolve) => setImmediate(resolve));
   });
+});
+
+test("a timeout comes also when it is one of several signals and memory was tidied up meanwhile", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect: unknown = runInNewContext("gc");
+  if (typeof collect !== "function") throw new Error("V8 has no gc");
+  const heard: string[] = [];
+  const until = (name: string, timeout: AbortSignal): void => {
+    AbortSignal.any([new AbortController().signal, timeout]).addEventListener("abort", () =>
+      heard.push(name),
+    );
+  };
+  until("one", timeoutSignal(200));
+  until("nested", AbortSignal.any([timeoutSignal(200), new AbortController().signal]));
+  const looking = setInterval(() => collect(), 20);
+  await expect.poll(() => heard.toSorted()).toEqual(["nested", "one"]);
+  clearInterval(looking);
 });

@@ -51,6 +51,16 @@ export function startDeadline(what: string, options: CallOptions, limit: TimeLim
 }
 
 /**
+ * Aborts after this long, as `AbortSignal.timeout` does, also where `AbortSignal.any` made another one of it: that holds its
+ * sources weakly, and Node 20 forgets a timeout that nobody else holds. One with a listener of its own is kept until it fires.
+ */
+export function timeoutSignal(timeoutMs: number): AbortSignal {
+  const signal = AbortSignal.timeout(timeoutMs);
+  signal.addEventListener("abort", () => undefined, { once: true });
+  return signal;
+}
+
+/**
  * Waits for `work` until the deadline or the caller's signal. `work`, which is not begun when that has come already, gets a
  * signal that is aborted, with the error as its reason, when nobody waits any more.
  */

@@ -1,4 +1,5 @@
 /** Makes a sandbox of a machine that waits in the warm pool. */
+import { timeoutSignal } from "../core/deadline.ts";
 import { inStep } from "../core/step.ts";
 import { isRenamable } from "../backends/abilities.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
@@ -129,7 +130,7 @@ async function rename(
 ): Promise<void> {
   if (!isRenamable(backend)) return;
   try {
-    await backend.rename(machineSpecOf(record), AbortSignal.timeout(renameTimeoutMs));
+    await backend.rename(machineSpecOf(record), timeoutSignal(renameTimeoutMs));
   } catch (error) {
     context.log.info({ id: record.id, reason: messageOf(error) }, "a claimed machine kept its old title");
   }

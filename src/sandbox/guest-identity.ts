@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { timeoutSignal } from "../core/deadline.ts";
 import { isAgentError } from "../agent/agent-errors.ts";
 import type { AgentSession, GuestIdentity } from "../agent/types.ts";
 import type { CallOptions } from "../core/deadline.ts";
@@ -76,7 +77,7 @@ export async function makeHostKeys(
   agent: AgentSession,
   { afterMs = 0 }: { afterMs?: number } = {},
 ): Promise<void> {
-  const signal = AbortSignal.any([context.shutdown, AbortSignal.timeout(hostKeysTimeoutMs)]);
+  const signal = AbortSignal.any([context.shutdown, timeoutSignal(hostKeysTimeoutMs)]);
   try {
     if (afterMs > 0) await delay(afterMs, undefined, { signal });
     const sshd = await agent.files.stat("/usr/sbin/sshd", { signal }).catch(() => undefined);

@@ -1,4 +1,5 @@
 /** A sandbox's machine: what its backend is told, and how its agent is reached. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { AgentSession } from "../agent/types.ts";
 import { isResettable } from "../backends/abilities.ts";
 import type { Backend, MachineSpec, MachineStatus } from "../backends/backend.ts";
@@ -120,7 +121,7 @@ export function machineEnd(
 ): Disposable & { signal: AbortSignal } {
   const ended = new AbortController();
   const ask = async (told?: MachineStatus): Promise<void> => {
-    const now = await backend.status(id, AbortSignal.timeout(statusTimeoutMs));
+    const now = await backend.status(id, timeoutSignal(statusTimeoutMs));
     // What was told knows why.
     if (!lasts(now)) ended.abort(new MachineEndedError(told ?? now));
   };

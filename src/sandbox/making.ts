@@ -1,4 +1,5 @@
 /** From a record to a machine that is whole or not there at all. */
+import { timeoutSignal } from "../core/deadline.ts";
 import { inStep } from "../core/step.ts";
 import type { AgentSession } from "../agent/types.ts";
 import type { Backend, StartedMachine } from "../backends/backend.ts";
@@ -164,7 +165,7 @@ export async function undo(
   const { id } = sandbox.record;
   try {
     await disconnect(sandbox, new SandboxRemovedError(sandbox.record));
-    await backend.destroy(id, AbortSignal.timeout(timeoutMs));
+    await backend.destroy(id, timeoutSignal(timeoutMs));
     await context.records.remove(id);
     context.registry.delete(id);
   } catch (error) {

@@ -2,6 +2,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 
+import { timeoutSignal } from "../core/deadline.ts";
 import type { AgentSession } from "../agent/types.ts";
 import { errnoOf, HeyvmError, messageOf } from "../errors/index.ts";
 
@@ -71,7 +72,7 @@ async function forward(
   const left = new AbortController();
   socket.once("close", () => left.abort());
   try {
-    const signal = AbortSignal.any([AbortSignal.timeout(dialTimeoutMs), left.signal]);
+    const signal = AbortSignal.any([timeoutSignal(dialTimeoutMs), left.signal]);
     const guest = await (await session(signal)).dial({ port: guestPort }, { signal });
     await Promise.all([pipeline(socket, guest), pipeline(guest, socket)]);
   } catch {

@@ -2,6 +2,7 @@
  * From a record to a guest that is ready for what it is wanted for. A clone whose guest does not get so far is made again,
  * and boots: no create fails because of a template.
  */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { AgentSession } from "../agent/types.ts";
 import type { StartedMachine } from "../backends/backend.ts";
 import { type ErrorCode, firstLine, toHeyvmError } from "../errors/index.ts";
@@ -43,7 +44,7 @@ export async function makeReadyMachine(
   await findImage(context, sandbox, progress);
   const started = await makeMachine(context, sandbox, wanted, progress);
   if (started.clone === undefined) return await makeReady(context, sandbox, started, progress);
-  const late = AbortSignal.timeout(cloneMs);
+  const late = timeoutSignal(cloneMs);
   const soon = { ...progress, signal: AbortSignal.any([progress.signal, late]) };
   try {
     const agent = await prepareGuest(context, sandbox, started, soon, true);
@@ -58,7 +59,7 @@ export async function makeReadyMachine(
     const reason = `a clone of its template did not get ready: ${why}`;
     context.log.warn({ id: sandbox.record.id, reason }, "a clone is made again, and boots");
     await disconnect(sandbox, toHeyvmError(error));
-    await wanted.backend.destroy(sandbox.record.id, AbortSignal.timeout(removeTimeoutMs));
+    await wanted.backend.destroy(sandbox.record.id, timeoutSignal(removeTimeoutMs));
     sandbox.hasAnswered = false;
     const told = new Set(started.warnings);
     const onWarning = (warning: string): void => {

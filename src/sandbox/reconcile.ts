@@ -1,4 +1,5 @@
 /** After a start of the daemon: what the records say, against what really exists. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { Backend, MachineStatus } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
 import { applyMachineStatus, note } from "./changes.ts";
@@ -37,7 +38,7 @@ export async function refresh(context: SandboxContext, sandbox: LiveSandbox): Pr
     try {
       const backend = await backendOf(context, sandbox);
       if (sandbox.record.starting === true) await endCutOffStart(context, sandbox, backend);
-      machine = await backend.status(sandbox.record.id, AbortSignal.timeout(askTimeoutMs));
+      machine = await backend.status(sandbox.record.id, timeoutSignal(askTimeoutMs));
     } catch (error) {
       sandbox.unreachable = messageOf(error);
       return;
@@ -64,7 +65,7 @@ async function endCutOffStart(
 ): Promise<void> {
   const { id } = sandbox.record;
   context.log.info({ id }, "stopping a machine whose start was cut off");
-  await backend.stop(id, AbortSignal.timeout(stopTimeoutMs));
+  await backend.stop(id, timeoutSignal(stopTimeoutMs));
   await note(context, sandbox, {
     status: "stopped",
     starting: undefined,
@@ -87,7 +88,7 @@ async function settle(context: SandboxContext, sandbox: LiveSandbox): Promise<vo
   if (status === "provisioning" || removing) {
     context.log.info({ id, status }, "removing what an earlier daemon left unfinished");
     try {
-      await removeSandbox(context, sandbox, { signal: AbortSignal.timeout(removeTimeoutMs) });
+      await removeSandbox(context, sandbox, { signal: timeoutSignal(removeTimeoutMs) });
     } catch (error) {
       sandbox.unreachable = messageOf(error);
       context.log.error({ id, reason: sandbox.unreachable }, "could not be removed; tried again later");
@@ -113,7 +114,7 @@ async function publishAgain(context: SandboxContext, sandbox: LiveSandbox): Prom
 /** Machines are made after their record, so one without a record belongs to nobody. */
 async function removeUnowned(context: SandboxContext, backend: Backend): Promise<void> {
   try {
-    const signal = AbortSignal.timeout(removeTimeoutMs);
+    const signal = timeoutSignal(removeTimeoutMs);
     for (const { id } of await backend.list(signal)) {
       if (context.registry.find(id) !== undefined) continue;
       context.log.warn({ id, backend: backend.name }, "removing a machine that no record knows");

@@ -1,4 +1,5 @@
 /** The sandboxes of one state folder, opened by the one daemon that owns it. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { ConnectAgent } from "../agent/types.ts";
 import type { Backend, MachineStatus } from "../backends/backend.ts";
 import type { StatePaths } from "../config/paths.ts";
@@ -112,7 +113,7 @@ async function expire(context: SandboxContext, id: string): Promise<void> {
   const { removing } = sandbox.record;
   context.log.info({ id }, removing ? "its removal is tried again" : "time is up");
   try {
-    await removeSandbox(context, sandbox, { signal: AbortSignal.timeout(expiryTimeoutMs) });
+    await removeSandbox(context, sandbox, { signal: timeoutSignal(expiryTimeoutMs) });
   } catch (error) {
     context.log.error({ id, reason: messageOf(error) }, "could not be removed; tried again later");
     // Also when its lock could not be had.

@@ -1,4 +1,5 @@
 /** Starts a stopped sandbox again. */
+import { timeoutSignal } from "../core/deadline.ts";
 import { inStep } from "../core/step.ts";
 import { change, disconnect, note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
@@ -79,9 +80,7 @@ async function startChecked(
     });
   } catch (error) {
     await disconnect(sandbox, toHeyvmError(error));
-    const reason = await backend
-      .stop(id, AbortSignal.timeout(stopTimeoutMs))
-      .then(() => undefined, messageOf);
+    const reason = await backend.stop(id, timeoutSignal(stopTimeoutMs)).then(() => undefined, messageOf);
     if (reason === undefined) {
       await note(context, sandbox, { status: "stopped", starting: undefined, startedAtMs: null });
     } else {

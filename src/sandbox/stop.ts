@@ -1,4 +1,5 @@
 /** Stops a sandbox: politely, or at once. Its disk stays. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { Backend } from "../backends/backend.ts";
 import { HeyvmError } from "../errors/index.ts";
 import { disconnect, note } from "./changes.ts";
@@ -97,7 +98,7 @@ async function stopMachine(
   if (graceMs > 0 && status === "running") await powerOff(sandbox, backend, graceMs);
   const reason = new SandboxStoppedError(sandbox.record, how);
   await disconnect(sandbox, reason);
-  await backend.stop(id, AbortSignal.timeout(cutTimeoutMs));
+  await backend.stop(id, timeoutSignal(cutTimeoutMs));
   // Who looked at it while it ended has connected again.
   await disconnect(sandbox, reason);
   await note(context, sandbox, {
@@ -115,7 +116,7 @@ async function powerOff(sandbox: LiveSandbox, backend: Backend, graceMs: number)
   const timer = setTimeout(() => grace.abort(), graceMs);
   const off = untilOff(backend, id, grace.signal);
   try {
-    const signal = AbortSignal.any([grace.signal, AbortSignal.timeout(agreeTimeoutMs)]);
+    const signal = AbortSignal.any([grace.signal, timeoutSignal(agreeTimeoutMs)]);
     const agent = await sandbox.session.get(signal);
     await agent.powerOff({ signal });
     await off;

@@ -1,4 +1,5 @@
 /** Folders that guests see of which this state folder's records do not tell. */
+import { timeoutSignal } from "../core/deadline.ts";
 import { isMountTeller, type MountedMachine } from "../backends/abilities.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import type { BackendRegistry } from "./backend-registry.ts";
@@ -41,7 +42,7 @@ export async function unrecordedMounts(
       try {
         return await backend.mountedMachines(
           known,
-          AbortSignal.any([signal, shutdown, AbortSignal.timeout(askTimeoutMs)]),
+          AbortSignal.any([signal, shutdown, timeoutSignal(askTimeoutMs)]),
         );
       } catch (error) {
         // Nothing was learnt, and nobody waits for what is made of that.

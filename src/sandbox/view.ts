@@ -1,4 +1,5 @@
 /** What is shown of a sandbox: its record, and how it is doing right now. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { GuestStatistics } from "../agent/types.ts";
 import { type HostMemory, isMemoryTeller } from "../backends/abilities.ts";
 import type { SandboxContext } from "./context.ts";
@@ -39,7 +40,7 @@ export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox)
 /** With what guest and host tell of its use of CPU and memory, if they answer soon. Never fails. */
 export async function viewWithUsage(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
-  const signal = AbortSignal.timeout(glanceTimeoutMs);
+  const signal = timeoutSignal(glanceTimeoutMs);
   const [statistics, hostMemory] = await Promise.all([
     statusOf(sandbox) === "running" ? takeStatistics(sandbox, signal).catch(() => undefined) : undefined,
     // Also of one that is paused.
@@ -78,7 +79,7 @@ export async function sandboxStatistics(
   signal: AbortSignal,
 ): Promise<{ guest: GuestStatistics; cpuUsagePercent: number | undefined }> {
   needsTransition(sandbox.record.id, statusOf(sandbox), "use");
-  return await takeStatistics(sandbox, AbortSignal.any([signal, AbortSignal.timeout(statisticsTimeoutMs)]));
+  return await takeStatistics(sandbox, AbortSignal.any([signal, timeoutSignal(statisticsTimeoutMs)]));
 }
 
 async function takeStatistics(

@@ -1,4 +1,5 @@
 /** The wait for a guest that boots. */
+import { timeoutSignal } from "../core/deadline.ts";
 import type { AgentSession } from "../agent/types.ts";
 import { GuestBootError } from "../backends/boot-watch.ts";
 import { formatSize } from "../config/size.ts";
@@ -60,7 +61,7 @@ export async function waitForAgent(
     const cannotBoot = error instanceof GuestBootError;
     if (!cannotBoot && !(error instanceof HeyvmError && error.code === "guest_unresponsive")) throw error;
     const waitedMs = Date.now() - beganMs;
-    const lines = await consoleLines(context, sandbox, AbortSignal.timeout(consoleTimeoutMs)).catch(() => []);
+    const lines = await consoleLines(context, sandbox, timeoutSignal(consoleTimeoutMs)).catch(() => []);
     throw cannotBoot
       ? new GuestBootFailedError(sandbox.record, lines, error)
       : new GuestNeverReadyError(sandbox.record.spec.name, waitedMs, lines, error);

@@ -1,4 +1,5 @@
 /** The machines of the warm pool: made as for any sandbox, up to the point where somebody wants it. */
+import { timeoutSignal } from "../core/deadline.ts";
 import { type AgentSession, runToEnd } from "../agent/index.ts";
 import type { Backend, MachineStatus, SandboxType } from "../backends/backend.ts";
 import { messageOf } from "../errors/index.ts";
@@ -89,7 +90,7 @@ export async function lookAtWarmMachine(
   { id }: MachineStatus,
 ): Promise<void> {
   try {
-    const { state } = await backend.status(id, AbortSignal.timeout(askTimeoutMs));
+    const { state } = await backend.status(id, timeoutSignal(askTimeoutMs));
     if (state !== "running") context.pool.lose(id);
   } catch (error) {
     // Whoever claims it finds out.

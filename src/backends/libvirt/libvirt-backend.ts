@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 
+import { timeoutSignal } from "../../core/deadline.ts";
 import type {
   Forehanded,
   MemoryTeller,
@@ -119,7 +120,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
   /** Once per process: what a predecessor left that died while preparing. */
   function sweepOnce(): Promise<unknown> {
     sweep ??= Promise.all([
-      removeOrphans(host, settings, AbortSignal.timeout(60_000)),
+      removeOrphans(host, settings, timeoutSignal(60_000)),
       removeStaleSockets(settings.runtimeFolder),
     ]).catch(() => undefined);
     return sweep;
@@ -207,7 +208,7 @@ export function createBackendOn(host: LibvirtHost, options: LibvirtBackendOption
         const id = machineOfDomain(domain);
         if (id?.startsWith("sb-") !== true) return;
         // An event that cannot be looked into is made up for by the next look of whoever listens.
-        status(id, AbortSignal.timeout(30_000)).then(
+        status(id, timeoutSignal(30_000)).then(
           (now) => listener(how === undefined ? now : { ...now, rebooted: true }),
           () => undefined,
         );

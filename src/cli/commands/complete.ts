@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 
+import { timeoutSignal } from "../../core/deadline.ts";
 import { type Ask, completionCandidates, type LoadVerb } from "../completion-candidates.ts";
 import { printable } from "../output/text.ts";
 
@@ -20,7 +21,7 @@ export function define(command: Command, load: LoadVerb): void {
 
 const ask: Ask = async (question) => {
   const { Heyvm } = await import("../../sdk/heyvm.ts");
-  const signal = AbortSignal.timeout(askTimeoutMs);
+  const signal = timeoutSignal(askTimeoutMs);
   try {
     const heyvm = await Heyvm.connect({ autostart: false, signal });
     return await question(heyvm);

@@ -2,6 +2,7 @@
 import { readFile, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 
+import { timeoutSignal } from "../../core/deadline.ts";
 import { formatSize } from "../../config/size.ts";
 import { AbortedError, DiskFullError, HeyvmError } from "../../errors/index.ts";
 import { type Checksum, formatChecksum } from "../catalogue/checksum.ts";
@@ -54,7 +55,7 @@ const progressEveryMs = 100;
  * the next attempt if that can use it: after a broken connection or an abort, not after a wrong answer or a full disk.
  */
 export async function download(options: Download): Promise<Checksum> {
-  const deadline = AbortSignal.timeout(options.timeouts.totalMs);
+  const deadline = timeoutSignal(options.timeouts.totalMs);
   const signal = AbortSignal.any([options.signal, deadline]);
   const work = { ...options, signal };
   await using partial = await openPartial(

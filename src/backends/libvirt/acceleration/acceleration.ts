@@ -1,4 +1,5 @@
 /** Decides between KVM and software emulation for a machine. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Architecture, Image } from "../../../images/image.ts";
 import type { Accelerator } from "../domain/domain-xml.ts";
 import { QemuMissingError } from "../errors.ts";
@@ -73,7 +74,7 @@ async function tryOnce(
       : await verdictFile(rememberAt, [host.uri]);
   if (rememberAt === undefined) verdicts.set(host, memory);
   const look = async () => {
-    const trial = trials.get(host) ?? tryKvm(host, owner, AbortSignal.timeout(trialTimeoutMs));
+    const trial = trials.get(host) ?? tryKvm(host, owner, timeoutSignal(trialTimeoutMs));
     trials.set(host, trial);
     return await trial.finally(() => trials.delete(host));
   };

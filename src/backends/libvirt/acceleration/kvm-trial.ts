@@ -5,6 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { XMLBuilder } from "fast-xml-parser";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { HeyvmError, messageOf } from "../../../errors/index.ts";
 import { metadataElement, type PreparationMetadata } from "../domain/domain-metadata.ts";
 import { consoleDevices, diskDevice } from "../domain/domain-devices.ts";
@@ -54,7 +55,7 @@ export async function tryKvm(host: LibvirtHost, owner: string, signal: AbortSign
     if (error instanceof HeyvmError && error.code !== "backend_failed") throw error;
     return unusable(`libvirt could not run a guest under KVM: ${firstLine(messageOf(error))}`);
   } finally {
-    const undo = AbortSignal.timeout(undoTimeoutMs);
+    const undo = timeoutSignal(undoTimeoutMs);
     await host.domains.powerOff(names.domain, undo).catch(() => undefined);
     await storage.remove(names.seed, undo).catch(() => undefined);
     await storage.remove(names.consoleLog, undo).catch(() => undefined);

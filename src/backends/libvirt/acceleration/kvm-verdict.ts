@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 
 import { z } from "zod";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { writeFileAtomic } from "../../../core/atomic-file.ts";
 import { parseJson } from "../domain/domain-metadata.ts";
 import { hostBootId } from "../process-mark.ts";
@@ -69,7 +70,7 @@ export async function rememberedVerdict(
   // It outlives who asked. What goes wrong with it is told to the next who has to wait for one.
   if (isNoted) {
     const controller = new AbortController();
-    const until = AbortSignal.any([controller.signal, AbortSignal.timeout(lookTimeoutMs)]);
+    const until = AbortSignal.any([controller.signal, timeoutSignal(lookTimeoutMs)]);
     const look = { controller, ended: lookAndRemember(until).then(ignore, ignore) };
     looks.add(look);
     void look.ended.then(() => looks.delete(look));

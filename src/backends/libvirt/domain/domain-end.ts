@@ -1,4 +1,5 @@
 /** Waits for a domain to end, by libvirt's events. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { AbortedError, HeyvmError, makeRoomHint } from "../../../errors/index.ts";
 import type { Domains, DomainStatus } from "../host.ts";
 
@@ -24,7 +25,7 @@ export function domainEnd(domains: Domains, domain: string): DomainEnd {
   const ended = new AbortController();
   let seenRunning = false;
   const look = async () => {
-    const status = await domains.status(domain, AbortSignal.timeout(30_000)).catch(() => undefined);
+    const status = await domains.status(domain, timeoutSignal(30_000)).catch(() => undefined);
     if (status?.state === "running" || status?.state === "paused") seenRunning = true;
     else if (seenRunning && status !== undefined) ended.abort(new DomainEndedError(domain, status));
   };
@@ -40,7 +41,7 @@ export function domainEnd(domains: Domains, domain: string): DomainEnd {
       looking = looking.then(look);
       await looking;
       if (ended.signal.aborted) return;
-      const deadline = AbortSignal.timeout(timeoutMs);
+      const deadline = timeoutSignal(timeoutMs);
       const any = AbortSignal.any([ended.signal, deadline, signal]);
       await new Promise<void>((resolve) => {
         if (any.aborted) resolve();

@@ -1,4 +1,5 @@
 /** Domains, by libvirt's calls. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { HeyvmError } from "../../../errors/index.ts";
 import {
   type DomainRef,
@@ -40,7 +41,7 @@ export function createDomains(
   });
   // Somebody wants to know of changes, and there may have been some meanwhile.
   const reconnect = createReconnect(async () => {
-    for (const name of await domains.list(AbortSignal.timeout(reconnectTimeoutMs))) tell(name);
+    for (const name of await domains.list(timeoutSignal(reconnectTimeoutMs))) tell(name);
   }, link.closed);
   link.onLost(() => {
     if (listeners.size > 0) reconnect.begin();

@@ -1,6 +1,7 @@
 /** The ends of domains, and what libvirt has yet to notice of them. */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { type DomainRef, type LibvirtConnection, LibvirtError } from "../../../libvirt/index.ts";
 import type { Domains, LibvirtHost } from "../host.ts";
 import type { LibvirtLink } from "../connection/libvirt-link.ts";
@@ -49,7 +50,7 @@ export function createQuickEnds(link: LibvirtLink, pidFile: LibvirtHost["pidFile
   }
 
   function later(what: string, work: (connection: LibvirtConnection, signal: AbortSignal) => Promise<void>) {
-    const signal = AbortSignal.any([AbortSignal.timeout(destroyTimeoutMs), link.closed]);
+    const signal = AbortSignal.any([timeoutSignal(destroyTimeoutMs), link.closed]);
     return link.use({ what, signal }, work);
   }
 

@@ -1,4 +1,5 @@
 /** Whether a sandbox's machine is a clone, of what, and how it becomes one. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { inStep, type WorkContext } from "../../../core/step.ts";
 import { firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { TemplateInfo, TemplateRequest } from "../../abilities.ts";
@@ -84,7 +85,7 @@ export async function tryClone(
   const mustAnswer = !templates.isProven(template);
   const clone = { shape, growth, disk, diskBytes: spec.diskBytes, template, state, mustAnswer };
   const undo = async (): Promise<void> => {
-    const limit = AbortSignal.timeout(undoTimeoutMs);
+    const limit = timeoutSignal(undoTimeoutMs);
     await host.domains.powerOff(domain, limit);
     await (await host.storage(limit)).remove(disk, limit);
   };

@@ -1,4 +1,5 @@
 /** Making, starting, ending and removing one sandbox's machine. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { inStep, type WorkContext } from "../../../core/step.ts";
 import { AbortedError, HeyvmError, InvalidArgumentError } from "../../../errors/index.ts";
 import type { MachineSpec, MakingContext, StartedMachine } from "../../backend.ts";
@@ -89,7 +90,7 @@ async function makeMachine(
     await clone.report?.fails(reason);
     return { ...started, start: { how: "booted", reason } };
   } catch (error) {
-    const undo = destroyMachine(dependencies, spec.id, AbortSignal.timeout(undoTimeoutMs));
+    const undo = destroyMachine(dependencies, spec.id, timeoutSignal(undoTimeoutMs));
     // What is left is found by prune; why the create failed would be lost.
     await undo.catch(() => undefined);
     if (signal.aborted) throw new AbortedError(`creating ${spec.id}`, error);
@@ -116,7 +117,7 @@ export async function startMachine(
       return { ...started, start: { how: "booted" } };
     });
   } catch (error) {
-    const undo = AbortSignal.timeout(undoTimeoutMs);
+    const undo = timeoutSignal(undoTimeoutMs);
     await host.domains.powerOff(domain, undo).catch(() => undefined);
     await closeNetwork(settings.runtimeFolder, spec.id);
     if (signal.aborted) throw new AbortedError(`starting ${spec.id}`, error);

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { connectAgent, type OpenPipe } from "../../../agent/index.ts";
 import type { AgentSession } from "../../../agent/types.ts";
 import { AbortedError, HeyvmError } from "../../../errors/index.ts";
@@ -103,7 +104,7 @@ export async function explainGuestFailure(
 ): Promise<Error> {
   if (signal.aborted) return new AbortedError(what, error);
   if (error instanceof LibvirtUnreachableError) return error;
-  const limit = AbortSignal.timeout(10_000);
+  const limit = timeoutSignal(10_000);
   const storage = await host.storage(limit);
   const log = await readConsoleLog(storage, host.isLocal, consoleLog, 65_536, limit).catch(() =>
     Buffer.alloc(0),

@@ -2,6 +2,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { WorkContext } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
 import { blockedAt } from "../storage/file-access.ts";
@@ -64,7 +65,7 @@ async function upload(host: LibvirtHost, image: Image, key: string, context: Wor
     onStep({ ...step, state: "done", doneBytes: totalBytes });
     return published.disk;
   } catch (error) {
-    await storage.remove(disk, AbortSignal.timeout(30_000)).catch(() => undefined);
+    await storage.remove(disk, timeoutSignal(30_000)).catch(() => undefined);
     throw error;
   }
 }

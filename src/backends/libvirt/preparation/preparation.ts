@@ -1,4 +1,5 @@
 /** One preparation: boots an image with a seed, lets the agent finish the set-up, and powers the guest off. */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { inStep, type Step } from "../../../core/step.ts";
 import type { AgentSession } from "../../../agent/types.ts";
 import type { Image } from "../../../images/image.ts";
@@ -109,7 +110,7 @@ export async function prepareGuest<T>(
   } catch (error) {
     throw await explainGuestFailure(host, names.consoleLog, metadata.key, what, options, error, signal);
   } finally {
-    const cleanup = AbortSignal.timeout(60_000);
+    const cleanup = timeoutSignal(60_000);
     await closeNetwork(options.runtimeFolder, metadata.id).catch(() => undefined);
     await host.domains.remove(names.domain, cleanup).catch(() => undefined);
     await storage.remove(names.seed, cleanup).catch(() => undefined);

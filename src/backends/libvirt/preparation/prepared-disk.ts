@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Step, WorkContext } from "../../../core/step.ts";
 import { createSharedWork } from "../../../core/shared-work.ts";
 import type { Image } from "../../../images/image.ts";
@@ -74,7 +75,7 @@ export function createPreparedDisks(
       onStep({ ...step, state: "done" });
       return published.disk;
     } catch (error) {
-      await storage.remove(disk, AbortSignal.timeout(30_000)).catch(() => undefined);
+      await storage.remove(disk, timeoutSignal(30_000)).catch(() => undefined);
       throw error;
     } finally {
       building.delete(build);

@@ -7,6 +7,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import { AbortedError, HeyvmError, messageOf } from "../../../errors/index.ts";
 import type { Domains } from "../host.ts";
 import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
@@ -32,7 +33,7 @@ export async function readState(
   signal: AbortSignal,
 ): Promise<Buffer> {
   const what = `freezing ${domain}`;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(transferTimeoutMs)]);
+  const limit = AbortSignal.any([signal, timeoutSignal(transferTimeoutMs)]);
   const path = await socketPath(folder);
   const server = createServer();
   const stream = new Promise<Buffer>((resolve, reject) => {
@@ -70,7 +71,7 @@ export async function writeState(
   signal: AbortSignal,
 ): Promise<void> {
   const what = `thawing ${domain}`;
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(transferTimeoutMs)]);
+  const limit = AbortSignal.any([signal, timeoutSignal(transferTimeoutMs)]);
   const path = await socketPath(folder);
   try {
     // Both are on their way at once; QEMU takes them in their order.

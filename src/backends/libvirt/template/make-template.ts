@@ -1,6 +1,7 @@
 /** Makes one template: boots a prepared disk, waits until the guest rests, and freezes it. */
 import { chmod, writeFile } from "node:fs/promises";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
 import type { SandboxType } from "../../backend.ts";
@@ -105,13 +106,13 @@ export async function makeTemplate(
     if (winner !== undefined) return winner;
     throw new Error(`the template that was finished before, ${published.disk}, has gone`);
   } catch (error) {
-    const cleanup = AbortSignal.timeout(60_000);
+    const cleanup = timeoutSignal(60_000);
     await host.domains.powerOff(names.domain, cleanup).catch(() => undefined);
     await removeTemplateFiles(storage, files, cleanup).catch(() => undefined);
     if (error instanceof GuestRestlessError || error instanceof CloningRefusedError) throw error;
     throw await explainGuestFailure(host, names.consoleLog, key, what, options, error, signal);
   } finally {
-    const cleanup = AbortSignal.timeout(60_000);
+    const cleanup = timeoutSignal(60_000);
     await host.domains.remove(names.domain, cleanup).catch(() => undefined);
     await storage.remove(names.consoleLog, cleanup).catch(() => undefined);
   }

@@ -6,6 +6,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { ForthcomingMachine } from "../../abilities.ts";
 import { buildDomainXml, type DomainShape } from "../domain/domain-xml.ts";
 import type { LibvirtHost } from "../host.ts";
@@ -75,7 +76,7 @@ export function createShells(host: LibvirtHost, options: ShellsOptions): Shells 
       const id = `sb-${newBuild()}`;
       try {
         // To its end even when this closes: half a launch would be harder to find.
-        await launch(id, pool, AbortSignal.timeout(launchTimeoutMs));
+        await launch(id, pool, timeoutSignal(launchTimeoutMs));
       } catch {
         // Whoever needs a machine now launches one and is told what is wrong; the next clone tries this again.
         await remove(id);
@@ -123,7 +124,7 @@ export function createShells(host: LibvirtHost, options: ShellsOptions): Shells 
   }
 
   async function removeMachine(id: string): Promise<void> {
-    const signal = AbortSignal.timeout(removeTimeoutMs);
+    const signal = timeoutSignal(removeTimeoutMs);
     const names = machineNames(id);
     await host.domains.kill(names.domain, signal);
     const storage = await host.storage(signal);

@@ -2,6 +2,7 @@
 import { statfs } from "node:fs/promises";
 import { z } from "zod";
 
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Step, WorkContext } from "../../../core/step.ts";
 import { LockHolderSilentError, lockForProcess } from "../../../core/process-lock.ts";
 import { openRuntimeFolder } from "../../../config/runtime-folder.ts";
@@ -136,7 +137,7 @@ export function createTemplateMaker(host: LibvirtHost, options: TemplateMakerOpt
     if (["disk_full", "backend_unavailable"].includes(toHeyvmError(error).code)) return;
     await trust.doubtFrom(key, kindOf(image.reference, type, shape), reasonOf(error));
     if (!(error instanceof CloningRefusedError)) return;
-    const signal = AbortSignal.timeout(rememberTimeoutMs);
+    const signal = timeoutSignal(rememberTimeoutMs);
     await rememberRefusal(host, shape.architecture, options.cloningRefusalPath, error, signal);
   }
 

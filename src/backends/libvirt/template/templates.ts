@@ -2,6 +2,7 @@
  * Templates: machines that were booted once and frozen, of which sandboxes are clones. One for each prepared disk and
  * machine shape, made when it is first worth it.
  */
+import { timeoutSignal } from "../../../core/deadline.ts";
 import type { WorkContext } from "../../../core/step.ts";
 import { toHeyvmError } from "../../../errors/index.ts";
 import type { Architecture } from "../../../images/image.ts";
@@ -195,7 +196,7 @@ export function createTemplates(host: LibvirtHost, options: TemplatesOptions): T
       }
       if (discarded.has(build)) return;
       discarded.add(build);
-      const signal = AbortSignal.timeout(discardTimeoutMs);
+      const signal = timeoutSignal(discardTimeoutMs);
       const damage = await store.removeDamaged(template, signal).catch(() => undefined);
       if (damage !== undefined) return;
       await trust.doubtFrom(key, kindOfTemplate(template), reason);
