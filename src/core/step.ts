@@ -1,5 +1,7 @@
 /** Long work as who waits for it watches it: step by step. The same from where it is done up to the API. */
 
+import { AbortedError } from "../errors/index.ts";
+
 /** `{id: "disk", title: "Preparing debian:12 for python (once)"}` */
 export interface Step {
   id: string;
@@ -18,13 +20,13 @@ export interface WorkContext {
   onStep: (step: Step) => void;
 }
 
-/** Tells that a step begins, does it, tells that it is done. */
+/** Tells that a step begins, does it, tells that it is done. Throws `AbortedError` before it begins one that nobody wants. */
 export async function inStep<T>(
   { signal, onStep }: WorkContext,
   step: Pick<Step, "id" | "title">,
   work: () => Promise<T>,
 ): Promise<T> {
-  signal.throwIfAborted();
+  if (signal.aborted) throw new AbortedError(step.title, signal.reason);
   onStep({ ...step, state: "started" });
   const result = await work();
   onStep({ ...step, state: "done" });
