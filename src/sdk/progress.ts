@@ -10,7 +10,7 @@ import type { Transport } from "./transport.ts";
 import { parseMessage } from "./wire.ts";
 
 /** A long step of the work, for people to watch. */
-export interface Step extends WorkStep {
+export interface Step extends Required<WorkStep> {
   /** Since the whole work began. */
   elapsedMs: number;
 }
