@@ -12,6 +12,8 @@ import { isPausable, isResettable } from "../../src/backends/abilities.ts";
 import type { Backend, MachineSpec } from "../../src/backends/backend.ts";
 
 export interface ContractSetup {
+  /** What it can beyond the contract: said here, so that no test is left out that should have run. */
+  abilities: { pause: boolean; reset: boolean };
   /** A backend that is connected anew, as after a restart of the daemon. */
   open: () => Backend | Promise<Backend>;
   /** The same kind of backend, of another state folder. */
@@ -29,7 +31,7 @@ export const noticeMs = 10_000;
 
 export function backendContract(
   name: string,
-  { open, openElsewhere, spec, census, bootTimeoutMs }: ContractSetup,
+  { abilities, open, openElsewhere, spec, census, bootTimeoutMs }: ContractSetup,
 ): void {
   const signal = AbortSignal.timeout(4 * bootTimeoutMs);
   const steps: Step[] = [];
@@ -125,6 +127,10 @@ export function backendContract(
       await expect(backend.checkStart(impossible, signal)).rejects.toThrow(missing.hostPath);
       await backend.checkStart(whole, signal);
       expect(await backend.status(id, signal)).toMatchObject({ state: "running" });
+    });
+
+    test("it can beyond the contract what is said of it", () => {
+      expect({ pause: isPausable(backend), reset: isResettable(backend) }).toEqual(abilities);
     });
 
     test("a paused machine holds still and goes on", async (task) => {

@@ -75,6 +75,7 @@ function keepTheContract(imagePath: string): void {
   const root = process.env["HEYVM_CONTRACT_ROOT"] ?? "";
   neverAnswers(root, imagePath);
   backendContract("libvirt on qemu:///session", {
+    abilities: { pause: true, reset: true },
     open: () => createLibvirtBackend({ uri: "qemu:///session", stateFolder: join(root, "state") }),
     openElsewhere: () =>
       createLibvirtBackend({ uri: "qemu:///session", stateFolder: join(root, "elsewhere") }),
