@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { killAllMachines } from "../sandbox/testing/process-backend.ts";
+import { killAllMachines } from "../sandbox/testing/machine-processes.ts";
 import { startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 const run = promisify(execFile);

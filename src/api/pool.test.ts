@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { crashMachine } from "../sandbox/testing/process-backend.ts";
+import { crashMachine } from "../sandbox/testing/machine-processes.ts";
 import { dubiousImage, dubiousWarning } from "../daemon/testing/test-images.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 

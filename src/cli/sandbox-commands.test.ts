@@ -21,7 +21,7 @@ function bytesIn(folder: string, latin1: string): Buffer {
   return Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(latin1, "latin1")]);
 }
 
-describe("with a real daemon", () => {
+describe("a sandbox", () => {
   test("create, use in every way, remove; nothing is left", { timeout: 300_000 }, async () => {
     const created = await bench.heyvm("create", "--name", "all", "--print-id");
     expect(created.stdout).toMatch(/^sb-[0-9a-f]{8}\n$/);

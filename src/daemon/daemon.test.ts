@@ -5,7 +5,8 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { awaySuffix, crashMachine } from "../sandbox/testing/process-backend.ts";
+import { crashMachine } from "../sandbox/testing/machine-processes.ts";
+import { awaySuffix } from "../sandbox/testing/process-backend.ts";
 import { startDaemon, testFolder } from "./testing/daemon-of-test.ts";
 import type { TestDaemon } from "./testing/test-daemon.ts";
 import { openStream } from "../api/testing/web-socket-client.ts";

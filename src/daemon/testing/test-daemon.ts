@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 
 import { WebSocket } from "ws";
 
-import { killAllMachines } from "../../sandbox/testing/process-backend.ts";
+import { killAllMachines } from "../../sandbox/testing/machine-processes.ts";
 
 const script = fileURLToPath(new URL("daemon-process.ts", import.meta.url));
 
