@@ -17,6 +17,7 @@ const meanings: Record<ErrorCode, string> = {
   sandbox_not_found: "No sandbox has this id, prefix, slug or name.",
   image_not_found: "No image has this name, path or URL.",
   template_not_found: "No template has this key.",
+  shell_not_found: "A client came back to a shell that has ended, or had waited a minute for it.",
   path_not_found: "There is no such file or folder in the guest.",
   route_not_found: "The API has no such route.",
   ambiguous_reference: "Several sandboxes (or templates) fit; `details.ids` (or `details.keys`) names them.",

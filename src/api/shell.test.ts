@@ -1,11 +1,12 @@
 import { createServer } from "node:net";
 import { once } from "node:events";
 
+import type { WebSocket } from "ws";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
 import { findFreePort } from "../libvirt/testing/free-port.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
-import { openStream } from "./testing/web-socket-client.ts";
+import { openStream, type StreamClient } from "./testing/web-socket-client.ts";
 
 let api: TestDaemon;
 let state: Awaited<ReturnType<typeof createTestState>>;
@@ -51,23 +52,154 @@ test("a shell has a terminal of the wanted size, numbered output and an exit cod
   );
 });
 
-test("a shell whose client goes away is hung up", async () => {
+const init = { type: "init", cols: 80, rows: 24 };
+
+async function open(id: string, more: object = {}): Promise<StreamClient> {
+  return await openStream(api.socket(`/sandboxes/${id}/shell-stream`), { ...init, ...more });
+}
+
+function type({ socket }: StreamClient, text: string): void {
+  socket.send(Buffer.concat([Buffer.of(1), Buffer.from(text)]));
+}
+
+function shown({ frames }: StreamClient): string {
+  return Buffer.concat(frames.map((frame) => frame.subarray(9))).toString();
+}
+
+function sequences({ frames }: StreamClient): number[] {
+  return frames.map((frame) => Number(frame.readBigUInt64BE(1)));
+}
+
+async function shells(id: string): Promise<number> {
+  const command = "grep -l '^bash' /proc/*/cmdline | wc -l";
+  return Number((await api.call("POST", `/sandboxes/${id}/execute`, { command })).json.stdout);
+}
+
+test.each([
+  ["closes its connection", (socket: WebSocket) => socket.close()],
+  ["says that it closes", (socket: WebSocket) => socket.send(JSON.stringify({ type: "close" }))],
+  ["sends what nobody understands", (socket: WebSocket) => socket.send("{}")],
+])("a shell whose client %s is hung up", async (_what, leave) => {
   const id = await sandbox({});
-  const shell = await openStream(api.socket(`/sandboxes/${id}/shell-stream`), {
-    type: "init",
-    cols: 80,
-    rows: 24,
-  });
+  const shell = await open(id);
   await shell.message("ready");
-  const count = async (): Promise<string> =>
-    (
-      await api.call("POST", `/sandboxes/${id}/execute`, {
-        command: "grep -l '^bash' /proc/*/cmdline | wc -l",
-      })
-    ).json.stdout;
-  await expect.poll(count).toBe("1\n");
+  await expect.poll(async () => await shells(id)).toBe(1);
+  leave(shell.socket);
+  await shell.closed;
+  await expect.poll(async () => await shells(id)).toBe(0);
+});
+
+test("a client whose connection broke goes on with its shell, and gets what it has not acknowledged", async () => {
+  const id = await sandbox({});
+  const first = await open(id);
+  const { sessionId } = await first.message("ready");
+  type(first, "cd /tmp; stty -echo; echo be''fore\n");
+  await expect.poll(() => shown(first)).toContain("before\r\n");
+  const acknowledged = sequences(first).at(-1) ?? 0;
+  first.socket.send(JSON.stringify({ type: "ack", seq: acknowledged }));
+  type(
+    first,
+    "echo no''ted; touch noted; while [ -e noted ]; do sleep 0.1; done; echo mis''sed; touch missed\n",
+  );
+  await expect.poll(() => shown(first)).toContain("noted\r\n");
+  first.socket.terminate();
+  await api.call("POST", `/sandboxes/${id}/execute`, {
+    command: "rm /tmp/noted; until [ -e /tmp/missed ]; do sleep 0.1; done",
+  });
+
+  const second = await open(id, { sessionId, cols: 99 });
+  expect(await second.message("ready")).toEqual({ type: "ready", sessionId, lastSeq: acknowledged });
+  await expect.poll(() => shown(second)).toMatch(/^[^]*noted\r\n[^]*missed\r\n/);
+  expect(shown(second)).not.toContain("before");
+  type(second, "stty size; pwd; exit 4\n");
+  expect(await second.message("exit")).toEqual({ type: "exit", code: 4 });
+  expect(shown(second)).toContain("24 99\r\n/tmp\r\n");
+  expect(sequences(second)).toEqual(sequences(second).map((_, index) => acknowledged + index + 1));
+});
+
+test("a shell that prints much while its client is away waits for it, and nothing is lost", async () => {
+  const id = await sandbox({});
+  const first = await open(id);
+  const { sessionId } = await first.message("ready");
+  type(first, "stty -echo; echo go''ing\n");
+  await expect.poll(() => shown(first)).toContain("going\r\n");
+  first.socket.terminate();
+  const early = shown(first);
+  const second = await open(id, { sessionId });
+  await second.message("ready");
+  type(second, "exec seq 400000\n");
+  await expect.poll(() => shown(second)).toContain("\r\n1000\r\n");
+  second.socket.terminate();
+  await second.closed;
+
+  const third = await open(id, { sessionId });
+  const { lastSeq } = await third.message("ready");
+  third.socket.on("message", () => {
+    third.socket.send(JSON.stringify({ type: "ack", seq: sequences(third).at(-1) }));
+  });
+  third.socket.send(JSON.stringify({ type: "ack", seq: sequences(third).at(-1) ?? 0 }));
+  expect(await third.message("exit")).toEqual({ type: "exit", code: 0 });
+  const frames = new Map(
+    [first, second, third].flatMap(({ frames: some }) =>
+      some.map((frame) => [Number(frame.readBigUInt64BE(1)), frame.subarray(9)] as const),
+    ),
+  );
+  expect([...frames.keys()]).toEqual(Array.from(frames, (_, index) => index + 1));
+  expect(lastSeq).toBeLessThanOrEqual(sequences(second).at(-1) ?? 0);
+  const numbers = Buffer.concat([...frames.values()])
+    .toString()
+    .slice(early.length)
+    .split("\r\n");
+  expect(numbers.filter((line) => /^\d+$/.test(line))).toEqual(
+    Array.from({ length: 400_000 }, (_, index) => `${index + 1}`),
+  );
+});
+
+test("the exit code of a shell that ended while its client was away is told", async () => {
+  const id = await sandbox({});
+  const first = await open(id);
+  const { sessionId } = await first.message("ready");
+  type(first, "until [ -e /tmp/end ]; do sleep 0.1; done; exit 6\n");
+  await expect.poll(async () => await shells(id)).toBe(1);
+  first.socket.terminate();
+  await api.call("POST", `/sandboxes/${id}/execute`, { command: "touch /tmp/end" });
+  await expect.poll(async () => await shells(id)).toBe(0);
+  const second = await open(id, { sessionId });
+  expect(await second.message("exit")).toEqual({ type: "exit", code: 6 });
+  await second.closed;
+  expect(await (await open(id, { sessionId })).message("error")).toMatchObject({ code: "shell_not_found" });
+});
+
+test("a client that comes back while its old connection is still there has the shell, and the old one is told", async () => {
+  const id = await sandbox({});
+  const first = await open(id);
+  const { sessionId } = await first.message("ready");
+  const second = await open(id, { sessionId });
+  expect(await first.message("error")).toMatchObject({ code: "wrong_state" });
+  type(second, "exit 2\n");
+  expect(await second.message("exit")).toEqual({ type: "exit", code: 2 });
+});
+
+test("a shell of another sandbox is none to come back to", async () => {
+  const [one, other] = [await sandbox({}), await sandbox({})];
+  const { sessionId } = await (await open(one)).message("ready");
+  expect(await (await open(other, { sessionId })).message("error")).toMatchObject({
+    code: "shell_not_found",
+  });
+  expect(await (await open(one, { sessionId: "no" })).message("error")).toMatchObject({
+    code: "shell_not_found",
+  });
+});
+
+test("a shell that nobody comes back to is hung up after a minute", async () => {
+  const id = await sandbox({});
+  const shell = await open(id);
+  await shell.message("ready");
+  await expect.poll(async () => await shells(id)).toBe(1);
+  const began = performance.now();
   shell.socket.terminate();
-  await expect.poll(count).toBe("0\n");
+  await expect.poll(async () => await shells(id), { timeout: 120_000, interval: 1000 }).toBe(0);
+  expect(performance.now() - began).toBeGreaterThan(55_000);
 });
 
 test("a start command runs, its outputs are in the logs, and its port is published", async () => {

@@ -11,6 +11,7 @@ export const errorCodes = {
   sandbox_not_found: { status: 404, exit: 3, retryable: false },
   image_not_found: { status: 404, exit: 3, retryable: false },
   template_not_found: { status: 404, exit: 3, retryable: false },
+  shell_not_found: { status: 404, exit: 3, retryable: false },
   path_not_found: { status: 404, exit: 3, retryable: false },
   route_not_found: { status: 404, exit: 3, retryable: false },
   ambiguous_reference: { status: 409, exit: 4, retryable: false },

@@ -8,7 +8,7 @@ import { errnoOf } from "../errors/thrown.ts";
 import { answeredError } from "./daemon-lost.ts";
 import { createDeferred } from "../core/deferred.ts";
 import { type Endpoint, sandboxPath } from "./endpoint.ts";
-import { createFrameWriter, createReadGate } from "./web-socket-streams.ts";
+import { createFrameWriter, createReadGate, sendOver } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
 
@@ -90,7 +90,12 @@ export async function spawnCommand(
   const gate = createReadGate(socket);
   const stdout = gate.readable();
   const stderr = gate.readable();
-  const stdin = createFrameWriter(socket, channels.stdin, Uint8Array.of(channels.stdin));
+  // The command may end before it has read its input, as with a pipe: the rest goes nowhere.
+  const stdin = createFrameWriter(
+    (bytes) => sendOver(socket, bytes),
+    channels.stdin,
+    Uint8Array.of(channels.stdin),
+  );
   const sendText = (message: object): void => {
     if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
   };

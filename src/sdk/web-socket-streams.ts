@@ -3,8 +3,6 @@ import { Readable, Writable } from "node:stream";
 
 import type { WebSocket } from "ws";
 
-import { messageOf } from "../errors/thrown.ts";
-
 /** Largest piece of input in one frame. */
 const frameBytes = 65_536;
 
@@ -17,7 +15,7 @@ export interface ReadGate {
   end(): void;
 }
 
-export function createReadGate(socket: WebSocket): ReadGate {
+export function createReadGate(socket: Pick<WebSocket, "pause" | "resume">): ReadGate {
   const full = new Set<Readable>();
   const streams: Readable[] = [];
   const release = (stream: Readable): void => {
@@ -48,21 +46,26 @@ export function createReadGate(socket: WebSocket): ReadGate {
   };
 }
 
+/** Resolves when the frame has gone, or is of no use any more. */
+export type SendFrame = (frame: Uint8Array) => Promise<unknown>;
+
+/** Returns whether the frame went; when not, the socket closes. */
+export async function sendOver(socket: WebSocket, frame: Uint8Array): Promise<boolean> {
+  if (socket.readyState !== socket.OPEN) return false;
+  return await new Promise<boolean>((resolve) => {
+    socket.send(frame, (error) => resolve(error === undefined || error === null));
+  });
+}
+
 /**
- * A stream whose bytes go out as binary frames that begin with `channel`. A write is done when the socket has taken it.
+ * A stream whose bytes go out as binary frames that begin with `channel`. A write is done when its frames have gone.
  * `endOfInput` is sent at the end, when given.
  */
 export function createFrameWriter(
-  socket: WebSocket,
+  send: SendFrame,
   channel: number,
   endOfInput: Uint8Array | undefined,
 ): Writable {
-  const send = (frame: Uint8Array): Promise<void> =>
-    new Promise((resolve, reject) => {
-      // The command may end before it has read its input, as with a pipe: the rest goes nowhere.
-      if (socket.readyState !== socket.OPEN) resolve();
-      else socket.send(frame, (error) => (error === undefined || error === null ? resolve() : reject(error)));
-    });
   const sendAll = async (chunk: Buffer): Promise<void> => {
     for (let offset = 0; offset < chunk.length; offset += frameBytes) {
       const piece = chunk.subarray(offset, offset + frameBytes);
@@ -72,18 +75,16 @@ export function createFrameWriter(
       await send(frame);
     }
   };
-  const settle = async (work: Promise<void>, done: (error?: Error | null) => void): Promise<void> => {
-    const failure = await work.then(
-      () => null,
-      (error: unknown) =>
-        socket.readyState === socket.OPEN ? new Error(messageOf(error), { cause: error }) : null,
-    );
-    done(failure);
-  };
   return new Writable({
     decodeStrings: true,
     write: (chunk: Buffer, _encoding, callback) => void settle(sendAll(chunk), callback),
     final: (callback) =>
       void settle(endOfInput === undefined ? Promise.resolve() : send(endOfInput), callback),
   });
+}
+
+/** A send does not fail: the end of its socket tells what was wrong. */
+async function settle(work: Promise<unknown>, done: () => void): Promise<void> {
+  await work;
+  done();
 }

@@ -112,6 +112,7 @@ export const shellInitSchema = z
     env: environmentSchema.optional(),
     cwd: z.string().min(1).optional(),
     user: z.string().min(1).optional(),
+    /** Of a shell whose connection broke less than a minute ago: goes on with it. */
     sessionId: z.string().max(128).optional(),
   })
   .openapi("ShellInit");
@@ -119,11 +120,17 @@ export const shellInitSchema = z
 /** Text frames that a client of a shell may send after `init`. */
 export const shellClientMessageSchema = z.discriminatedUnion("type", [
   resizeSchema,
+  /** Output up to this sequence number has come, and need not be kept for a client that comes back. */
   z.strictObject({ type: z.literal("ack"), seq: z.number() }),
+  /** Hangs the shell up. */
   z.strictObject({ type: z.literal("close") }),
 ]);
 
 export const shellServerMessageSchema = z.discriminatedUnion("type", [
+  /**
+   * What comes next has the sequence number after `lastSeq`. A client that comes back gets again what it has not
+   * acknowledged, at most the last MiB.
+   */
   z.object({ type: z.literal("ready"), sessionId: z.string(), lastSeq: z.number().optional() }),
   z.object({ type: z.literal("exit"), code: z.number() }),
   streamErrorSchema,

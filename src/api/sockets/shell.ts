@@ -1,63 +1,82 @@
 /** `WS /sandboxes/:id/shell-stream`: an interactive shell on a terminal. */
-import { randomUUID } from "node:crypto";
-import { constants } from "node:os";
-
 import type { WebSocket } from "ws";
 
-import type { CommandExit, RunningCommand } from "../../agent/types.ts";
-import { InvalidArgumentError } from "../../errors/index.ts";
+import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import { type LiveSandbox, openShell } from "../../sandbox/index.ts";
-import { shellClientMessageSchema, shellFrame, shellInitSchema, type ShellServerMessage } from "../schema.ts";
+import { shellClientMessageSchema, shellFrame, type ShellInit, shellInitSchema } from "../schema.ts";
 import { parseJson, validate } from "../validate.ts";
 import { writeInput } from "./guest-input.ts";
-import {
-  closeWithError,
-  createInbox,
-  sendFrame,
-  sendMessage,
-  type SocketMessage,
-} from "./socket-messages.ts";
+import { type ShellSession, startShellSession } from "./shell-session.ts";
+import { closeWithError, createInbox, type SocketMessage } from "./socket-messages.ts";
 
-/** Kind and sequence number before the bytes of an output frame. */
-const outputHeaderBytes = 9;
+/** The shells that a client has, or may come back to, by their id. */
+export type ShellSessions = Map<string, ShellSession>;
 
-/** Runs until the shell ends or the client goes away, which hangs it up. */
-export async function serveShell(socket: WebSocket, sandbox: LiveSandbox, requestId: string): Promise<void> {
-  const gone = new AbortController();
-  socket.once("close", () => gone.abort(new Error("the client went away")));
+/** A client has come back too late, or to a shell that has ended. */
+class ShellNotFoundError extends HeyvmError {
+  constructor() {
+    super("shell_not_found", "this shell has ended, or has waited too long for its client", {
+      hint: "open a new one: leave out sessionId",
+    });
+  }
+}
+
+/** Opens a shell, or goes on with one whose client has lost its connection. */
+export async function serveShell(
+  socket: WebSocket,
+  sessions: ShellSessions,
+  sandbox: LiveSandbox,
+  requestId: string,
+): Promise<void> {
   const inbox = createInbox(socket);
   try {
-    const { cols, rows, cwd, env, user } = validate(
-      shellInitSchema,
-      parseJson(await inbox.first(), "message"),
-    );
-    const shell = await openShell(sandbox, { cwd, env, user, terminal: { cols, rows } }, gone.signal);
-    const hangUp = (): void => {
-      shell.stdout.resume();
-      shell.kill("SIGHUP");
-      shell.kill("SIGKILL");
-    };
-    if (gone.signal.aborted) hangUp();
-    else gone.signal.addEventListener("abort", hangUp, { once: true });
-    shell.stdin.on("error", () => {});
-    say(socket, { type: "ready", sessionId: randomUUID() });
+    const init = validate(shellInitSchema, parseJson(await inbox.first(), "message"));
+    const session =
+      init.sessionId === undefined
+        ? await begin(socket, sessions, sandbox, init)
+        : findSession(sessions, sandbox, init.sessionId);
+    if (init.sessionId !== undefined) session.shell.resize(init);
+    session.attach(socket, requestId);
     inbox.receive((message) => {
       try {
-        obey(socket, shell, message);
+        obey(socket, session, message);
       } catch (error) {
+        session.hangUp();
         closeWithError(socket, error, requestId);
       }
     });
-    const [exit] = await Promise.all([shell.exit, pump(socket, shell)]);
-    gone.signal.removeEventListener("abort", hangUp);
-    say(socket, { type: "exit", code: exitCodeOf(exit) });
-    socket.close(1000);
   } catch (error) {
     closeWithError(socket, error, requestId);
   }
 }
 
-function obey(socket: WebSocket, shell: RunningCommand, message: SocketMessage): void {
+async function begin(
+  socket: WebSocket,
+  sessions: ShellSessions,
+  sandbox: LiveSandbox,
+  { cols, rows, cwd, env, user }: ShellInit,
+): Promise<ShellSession> {
+  const gone = new AbortController();
+  const onClose = (): void => gone.abort(new Error("the client went away"));
+  socket.once("close", onClose);
+  const shell = await openShell(sandbox, { cwd, env, user, terminal: { cols, rows } }, gone.signal);
+  socket.off("close", onClose);
+  shell.stdin.on("error", () => {});
+  const session = startShellSession(sandbox.record.id, shell, (id) => sessions.delete(id));
+  // Nobody knows its id yet.
+  if (gone.signal.aborted) session.hangUp();
+  else sessions.set(session.id, session);
+  return session;
+}
+
+function findSession(sessions: ShellSessions, { record }: LiveSandbox, id: string): ShellSession {
+  const session = sessions.get(id);
+  if (session?.sandboxId !== record.id) throw new ShellNotFoundError();
+  return session;
+}
+
+function obey(socket: WebSocket, session: ShellSession, message: SocketMessage): void {
+  const { shell } = session;
   if ("bytes" in message) {
     if (message.bytes[0] !== shellFrame.input) {
       throw new InvalidArgumentError("message", "a client's binary frames begin with 0x01");
@@ -67,24 +86,6 @@ function obey(socket: WebSocket, shell: RunningCommand, message: SocketMessage):
   }
   const order = validate(shellClientMessageSchema, parseJson(message.text, "message"));
   if (order.type === "resize") shell.resize(order);
-  else if (order.type === "close") socket.close(1000);
-}
-
-async function pump(socket: WebSocket, shell: RunningCommand): Promise<void> {
-  let sequence = 0n;
-  for await (const chunk of shell.stdout) {
-    sequence += 1n;
-    const head = Buffer.alloc(outputHeaderBytes);
-    head.writeUInt8(shellFrame.output, 0);
-    head.writeBigUInt64BE(sequence, 1);
-    await sendFrame(socket, Buffer.concat([head, chunk]));
-  }
-}
-
-function say(socket: WebSocket, message: ShellServerMessage): void {
-  sendMessage(socket, message);
-}
-
-function exitCodeOf({ code, signal }: CommandExit): number {
-  return code ?? 128 + (signal === undefined ? 0 : constants.signals[signal]);
+  else if (order.type === "ack") session.acknowledge(order.seq);
+  else socket.close(1000);
 }

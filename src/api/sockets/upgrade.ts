@@ -15,7 +15,7 @@ import type { ApiServices } from "../services.ts";
 import { validate } from "../validate.ts";
 import { serveExec } from "./exec.ts";
 import { serveLogs } from "./logs.ts";
-import { serveShell } from "./shell.ts";
+import { serveShell, type ShellSessions } from "./shell.ts";
 import { watchPeer } from "./socket-messages.ts";
 
 /** How long one message from a client may be. */
@@ -31,7 +31,7 @@ function ignore(): void {}
 export interface SocketServer {
   /** Never rejects. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
-  /** Open web sockets. */
+  /** Open web sockets, and shells that wait for their client. */
   readonly count: number;
   /** Tells all clients that the daemon leaves. */
   close(): void;
@@ -46,9 +46,10 @@ export function createSocketServer(
 ): SocketServer {
   const server = new WebSocketServer({ noServer: true, maxPayload: messageLimitBytes });
   const open = new Set<WebSocket>();
+  const shells: ShellSessions = new Map();
   return {
     get count() {
-      return open.size;
+      return open.size + [...shells.values()].filter(({ isWaiting }) => isWaiting).length;
     },
     async upgrade(request, socket, head) {
       const requestId = randomUUID();
@@ -56,7 +57,7 @@ export function createSocketServer(
       socket.on("error", ignore);
       try {
         check(request);
-        const serve = await route(services, request, requestId);
+        const serve = await route(services, shells, request, requestId);
         server.handleUpgrade(request, socket, head, (webSocket) => {
           socket.off("error", ignore);
           open.add(webSocket);
@@ -76,6 +77,7 @@ export function createSocketServer(
     },
     close() {
       for (const webSocket of open) webSocket.close(1001, "the daemon leaves");
+      for (const shell of shells.values()) if (shell.isWaiting) shell.hangUp();
       server.close();
     },
     terminate() {
@@ -86,6 +88,7 @@ export function createSocketServer(
 
 async function route(
   { context }: ApiServices,
+  shells: ShellSessions,
   request: IncomingMessage,
   requestId: string,
 ): Promise<(socket: WebSocket) => Promise<void>> {
@@ -94,7 +97,9 @@ async function route(
   if (match === null) throw new RouteNotFoundError("web socket", path.slice(0, shownPathLength));
   const sandbox = await findSandbox(context, decoded(match[1] ?? ""));
   if (match[2] === "exec") return async (socket) => await serveExec(socket, sandbox, requestId);
-  if (match[2] === "shell-stream") return async (socket) => await serveShell(socket, sandbox, requestId);
+  if (match[2] === "shell-stream") {
+    return async (socket) => await serveShell(socket, shells, sandbox, requestId);
+  }
   const { backlog = 0 } = validate(logsQuery, Object.fromEntries(new URLSearchParams(query)));
   return async (socket) => await serveLogs(socket, context, sandbox, backlog, requestId);
 }

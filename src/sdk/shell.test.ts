@@ -1,0 +1,185 @@
+/** Shells over connections that break, against a real daemon. */
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+
+import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
+import { DaemonLostError } from "./daemon-lost.ts";
+import { openShell } from "./shell.ts";
+import { startWireServer } from "./testing/wire-server.ts";
+
+let api: TestDaemon;
+let state: Awaited<ReturnType<typeof createTestState>>;
+
+beforeAll(async () => {
+  state = await createTestState();
+  api = await startTestDaemon(state.folder);
+});
+
+afterAll(async () => {
+  await api[Symbol.asyncDispose]();
+  await state[Symbol.asyncDispose]();
+});
+
+async function sandbox(): Promise<string> {
+  const { json } = await api.call("POST", "/sandboxes", {});
+  onTestFinished(async () => void (await api.call("DELETE", `/sandboxes/${json.id}`)));
+  return json.id;
+}
+
+/** A network between client and daemon. */
+interface Network {
+  endpoint: { kind: "socket"; socketPath: string };
+  /** Breaks all connections without a word. */
+  cut(): void;
+  /** While it is down, connections break at once. */
+  isDown: boolean;
+}
+
+let networks = 0;
+
+async function startNetwork(): Promise<Network> {
+  const pairs = new Set<Socket>();
+  const server = createServer((client) => {
+    if (network.isDown) {
+      client.destroy();
+      return;
+    }
+    const daemon = connect(api.socketPath);
+    for (const [from, to] of [
+      [client, daemon],
+      [daemon, client],
+    ] as const) {
+      pairs.add(from);
+      from.on("error", () => undefined);
+      from.on("close", () => {
+        pairs.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+  });
+  const socketPath = join(state.folder, `network-${++networks}`);
+  server.listen(socketPath);
+  await once(server, "listening");
+  const network: Network = {
+    endpoint: { kind: "socket", socketPath },
+    isDown: false,
+    cut() {
+      for (const socket of pairs) socket.destroy();
+    },
+  };
+  onTestFinished(() => {
+    network.cut();
+    server.close();
+  });
+  return network;
+}
+
+function collect(output: Readable): () => string {
+  let text = "";
+  output.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  return () => text;
+}
+
+async function shells(id: string): Promise<number> {
+  const command = "grep -l '^bash' /proc/*/cmdline | wc -l";
+  return Number((await api.call("POST", `/sandboxes/${id}/execute`, { command })).json.stdout);
+}
+
+test("a shell goes on where it was when its connection comes back, with what was printed and typed meanwhile", async () => {
+  const network = await startNetwork();
+  const id = await sandbox();
+  const shell = await openShell(network.endpoint, id);
+  const shown = collect(shell.output);
+  shell.input.write("stty -echo; cd /tmp; (sleep 1; echo mean''while) & echo be''gun\n");
+  await expect.poll(shown).toContain("begun\r\n");
+  network.isDown = true;
+  network.cut();
+  shell.resize({ cols: 99, rows: 11 });
+  shell.input.write("pwd; stty size; exit 7\n");
+  const command = "while pgrep -x sleep; do sleep 0.1; done";
+  await api.call("POST", `/sandboxes/${id}/execute`, { command });
+  network.isDown = false;
+  expect(await shell.exit).toBe(7);
+  expect(shown().match(/begun|meanwhile|\/tmp\r|11 99/g)).toEqual(["begun", "meanwhile", "/tmp\r", "11 99"]);
+});
+
+test("what a shell prints comes whole and once, however often its connection breaks", async () => {
+  const network = await startNetwork();
+  const shell = await openShell(network.endpoint, await sandbox());
+  const shown = collect(shell.output);
+  const cutting = setInterval(() => network.cut(), 150);
+  onTestFinished(() => clearInterval(cutting));
+  shell.input.write(
+    "stty -echo; echo; for i in $(seq 1 30); do seq $((i * 1000)) $((i * 1000 + 999)); sleep 0.05; done; exit\n",
+  );
+  expect(await shell.exit).toBe(0);
+  const numbers = shown()
+    .split("\r\n")
+    .filter((line) => /^\d+$/.test(line));
+  expect(numbers).toEqual(Array.from({ length: 30_000 }, (_, index) => `${index + 1000}`));
+});
+
+test("a shell that is left while its connection is broken rejects at once", async () => {
+  const network = await startNetwork();
+  const id = await sandbox();
+  const given = new AbortController();
+  const [one, other] = [
+    await openShell(network.endpoint, id),
+    await openShell(network.endpoint, id, { signal: given.signal }),
+  ];
+  network.isDown = true;
+  network.cut();
+  one.close();
+  given.abort(new Error("enough"));
+  await expect(one.exit).rejects.toBeInstanceOf(DaemonLostError);
+  await expect(other.exit).rejects.toMatchObject({ code: "aborted" });
+});
+
+test.each(["close", "abort"] as const)("a shell that is left by %s is hung up at once", async (how) => {
+  const id = await sandbox();
+  const given = new AbortController();
+  const endpoint = { kind: "socket", socketPath: api.socketPath } as const;
+  const shell = await openShell(endpoint, id, { signal: given.signal });
+  await expect.poll(async () => await shells(id)).toBe(1);
+  const began = performance.now();
+  if (how === "close") shell.close();
+  else given.abort();
+  await expect(shell.exit).rejects.toMatchObject({
+    code: how === "close" ? "daemon_unavailable" : "aborted",
+  });
+  await expect.poll(async () => await shells(id)).toBe(0);
+  expect(performance.now() - began).toBeLessThan(30_000);
+});
+
+test("a daemon that gives a client that comes back another shell has lost the one that it had", async () => {
+  let opened = 0;
+  await using server = await startWireServer({
+    webSocket: (socket) => {
+      opened += 1;
+      socket.send(JSON.stringify({ type: "ready", sessionId: `shell ${opened}` }));
+      socket.send(Buffer.concat([Buffer.of(2, 0, 0, 0, 0, 0, 0, 0, 1), Buffer.from("at once")]));
+      if (opened === 1) socket.on("message", () => socket.terminate());
+    },
+  });
+  const shell = await openShell(server.endpoint, "box");
+  const shown = collect(shell.output);
+  await expect(shell.exit).rejects.toBeInstanceOf(DaemonLostError);
+  expect(shown()).toBe("at once");
+  expect(opened).toBe(2);
+});
+
+test("a shell whose daemon has died is lost at once", async () => {
+  await using other = await createTestState();
+  await using daemon = await startTestDaemon(other.folder);
+  await daemon.call("POST", "/sandboxes", { name: "box" });
+  const shell = await openShell({ kind: "socket", socketPath: daemon.socketPath }, "box");
+  const began = performance.now();
+  await daemon.kill("SIGKILL");
+  await expect(shell.exit).rejects.toBeInstanceOf(DaemonLostError);
+  expect(performance.now() - began).toBeLessThan(30_000);
+});
