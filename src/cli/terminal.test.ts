@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { largeImage } from "../daemon/testing/test-images.ts";
 import { parseMessage } from "../sdk/wire.ts";
 import { type CliBench, createCliBench } from "./testing/cli-bench.ts";
-import { cliEnvironment, mainPath, tsxLoader } from "./testing/run-cli.ts";
+import { cliEnvironment, type CliOptions, mainPath, tsxLoader } from "./testing/run-cli.ts";
 
 const ptyRun = fileURLToPath(new URL("testing/pty-run.py", import.meta.url));
 
@@ -35,10 +35,14 @@ interface Screen {
 
 /** `heyvm` on a real terminal of 100 by 30. */
 function onTerminal(...words: string[]): Screen {
+  return onTerminalOf(bench.options, ...words);
+}
+
+function onTerminalOf(options: CliOptions, ...words: string[]): Screen {
   const command = [process.execPath, "--import", tsxLoader, mainPath, ...words];
   const child = spawn("python3", [ptyRun, "100", "30", ...command], {
     stdio: "pipe",
-    env: cliEnvironment({ ...bench.options, env: { ...bench.options.env, TERM: "xterm-256color" } }),
+    env: cliEnvironment({ ...options, env: { ...options.env, TERM: "xterm-256color" } }),
   });
   let seen = "";
   let report = "";
@@ -96,15 +100,28 @@ describe("sh on a terminal", () => {
     expect(await screen.end()).toEqual({ exit: 5, ...asFound });
   });
 
-  test("a connection that breaks gives the terminal back, and takes back what the guest left on", async () => {
+  test("a connection that breaks comes back to the same shell", async () => {
     const screen = onTerminal("sh", "web");
+    await screen.shows(prompt);
+    screen.type("word=ti''de; echo rea''dy\r");
+    await screen.shows("ready");
+    bench.cut();
+    screen.type("echo high-$word; exit 3\r");
+    expect(await screen.end()).toEqual({ exit: 3, ...asFound });
+    expect(screen.text()).toContain("high-tide");
+  });
+
+  test("a daemon that ends gives the terminal back, and takes back what the guest left on", async () => {
+    await using other = await createCliBench();
+    await other.create("web");
+    const screen = onTerminalOf({ ...other.options, socketPath: other.daemon.socketPath }, "sh", "web");
     await screen.shows(prompt);
     screen.type(String.raw`printf '\033[?1049hfull-%s' screen` + "\r");
     await screen.shows("\u001B[?1049hfull-screen");
-    bench.cut();
+    await other.daemon.kill("SIGKILL");
     expect(await screen.end()).toEqual({ exit: 125, ...asFound });
     expect(screen.text().split("full-screen").at(-1)).toContain("\u001B[?1049l");
-    expect(screen.text()).toContain("the connection to it broke");
+    expect(screen.text()).toContain("ended unexpectedly");
   });
 
   test("~. at the beginning of a line leaves", async () => {
