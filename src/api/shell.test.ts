@@ -127,6 +127,7 @@ test("a shell that prints much while its client is away waits for it, and nothin
   const early = shown(first);
   const second = await open(id, { sessionId });
   await second.message("ready");
+  second.socket.send(JSON.stringify({ type: "ack", seq: 0 }));
   type(second, "exec seq 400000\n");
   await expect.poll(() => shown(second)).toContain("\r\n1000\r\n");
   second.socket.terminate();

@@ -7,7 +7,8 @@ import type { ShellServerMessage } from "../api/schema.ts";
 import { createDeferred } from "../core/deferred.ts";
 import { onAbort } from "../core/on-abort.ts";
 import { AbortedError, errnoOf } from "../errors/index.ts";
-import { DaemonUnavailableError } from "./client-errors.ts";
+import { startDeadline } from "../core/deadline.ts";
+import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError } from "./daemon-lost.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type SendFrame, sendOver } from "./web-socket-streams.ts";
@@ -23,13 +24,15 @@ export interface ShellLink {
   say: (message: object) => void;
   pause: () => void;
   resume: () => void;
-  /** Hangs the shell up. */
+  /** Hangs the shell up; without a connection, the daemon does when nobody comes back. */
   leave: () => void;
 }
 
 export interface ShellLinkOptions {
   /** What opens the shell, or goes on with one that was open: asked for at each connection. */
   init: (sessionId: string | undefined) => object;
+  /** At each connection. `lastSeq`: what comes next has the sequence number after it. */
+  onReady: (lastSeq: number) => void;
   onFrame: (frame: Buffer) => void;
   /** Called once, with the shell's exit code or with how it was lost. */
   onEnd: (end: number | Error) => void;
@@ -41,9 +44,9 @@ export interface ShellLinkOptions {
 const brokenConnection = 1006;
 /** As long as the daemon keeps a shell. */
 const comeBackMs = 60_000;
-const attemptTimeoutMs = 10_000;
+const attemptLimit = { defaultMs: 10_000, TimeoutError: ClientTimeoutError };
 const pausesMs = { first: 100, longest: 2000 } as const;
-/** Nobody listens there any more: with the daemon, its shells have gone. */
+/** On a unix socket: nobody listens there any more, and with the daemon its shells have gone. */
 const withoutDaemon: readonly (string | undefined)[] = ["ECONNREFUSED", "ENOENT"];
 /** For a daemon to hear that the shell is not wanted any more. */
 const partingMs = 1000;
@@ -51,7 +54,7 @@ const partingMs = 1000;
 export function createShellLink(
   endpoint: Endpoint,
   path: string,
-  { init, onFrame, onEnd, signal }: ShellLinkOptions,
+  { init, onReady, onFrame, onEnd, signal }: ShellLinkOptions,
 ): ShellLink {
   const leaving = new AbortController();
   const wanted = signal === undefined ? leaving.signal : AbortSignal.any([leaving.signal, signal]);
@@ -69,30 +72,31 @@ export function createShellLink(
     cameBack.resolve();
     onEnd(how);
   };
-  const obey = (message: ShellServerMessage): void => {
-    if (message.type === "ready") ({ sessionId } = message);
-    else end(message.type === "exit" ? message.code : answeredError(endpoint, `WS ${path}`, message));
-  };
   /** Resolves when the shell has this connection; what goes wrong until then is thrown, and later ends the shell. */
   const attach = async (next: WebSocket, until: AbortSignal): Promise<void> => {
     const ready = createDeferred<void>();
     let isReady = false;
-    socket = next;
-    next.on("message", (data: Buffer, isBinary: boolean) => {
-      if (isBinary) return onFrame(data);
-      const message = parseMessage<ShellServerMessage>(data.toString("utf8"));
-      if (message.type === "ready" && message.sessionId !== (sessionId ?? message.sessionId)) {
-        ready.reject(new Error("the daemon, of an earlier version, keeps no shells"));
-        part(next);
-        return;
-      }
-      if (isReady || message.type === "ready") {
-        obey(message);
-        isReady = true;
-        ready.resolve();
+    const obey = (message: ShellServerMessage): void => {
+      if (message.type === "exit") {
+        end(message.code);
       } else if (message.type === "error") {
-        ready.reject(answeredError(endpoint, `WS ${path}`, message));
+        const error = answeredError(endpoint, `WS ${path}`, message);
+        if (isReady) end(error);
+        else ready.reject(error);
+      } else if (message.sessionId === (sessionId ?? message.sessionId)) {
+        ({ sessionId } = message);
+        socket = next;
+        isReady = true;
+        onReady(message.lastSeq ?? 0);
+        ready.resolve();
+      } else {
+        part(next);
+        ready.reject(new Error("the daemon, of an earlier version, keeps no shells"));
       }
+    };
+    next.on("message", (data: Buffer, isBinary: boolean) => {
+      if (!isBinary) obey(parseMessage<ShellServerMessage>(data.toString("utf8")));
+      else if (isReady) onFrame(data);
     });
     next.on("error", () => undefined);
     next.on("close", (code, reason) => {
@@ -105,21 +109,28 @@ export function createShellLink(
     const stop = onAbort(until, () => part(next));
     next.send(JSON.stringify({ type: "init", ...init(sessionId) }));
     next.resume();
-    await ready.promise.finally(stop);
+    try {
+      await ready.promise;
+    } catch (error) {
+      next.close();
+      throw error;
+    } finally {
+      stop();
+    }
   };
   const comeBack = async (lost: Error): Promise<void> => {
-    const until = AbortSignal.any([wanted, AbortSignal.timeout(comeBackMs)]);
+    const endMs = performance.now() + comeBackMs;
     let pauseMs: number = pausesMs.first;
-    while (!until.aborted) {
+    while (!wanted.aborted && performance.now() < endMs) {
+      using attempt = startDeadline("coming back to the shell", { signal: wanted }, attemptLimit);
       try {
-        const options = { signal: until, timeoutMs: attemptTimeoutMs };
-        await attach(await openWebSocket(endpoint, path, options), until);
+        await attach(await openWebSocket(endpoint, path, { signal: attempt.signal }), attempt.signal);
         cameBack.resolve();
         cameBack = createDeferred();
         return;
       } catch (error) {
-        if (!(error instanceof DaemonUnavailableError) || withoutDaemon.includes(errnoOf(error.cause))) break;
-        await delay(pauseMs, undefined, { signal: until }).catch(() => undefined);
+        if (!mayPass(endpoint, error)) break;
+        await delay(pauseMs, undefined, { signal: wanted }).catch(() => undefined);
         pauseMs = Math.min(2 * pauseMs, pausesMs.longest);
       }
     }
@@ -135,7 +146,6 @@ export function createShellLink(
       try {
         await attach(await openWebSocket(endpoint, path, { signal }), wanted);
       } catch (error) {
-        socket?.close();
         throw signal?.aborted === true ? new AbortedError("the shell", signal.reason) : error;
       }
       stopWatch = onAbort(signal, (reason) => {
@@ -157,6 +167,13 @@ export function createShellLink(
     resume: () => socket?.resume(),
     leave,
   };
+}
+
+/** What the daemon has answered stays so. */
+function mayPass(endpoint: Endpoint, error: unknown): boolean {
+  if (error instanceof ClientTimeoutError || error instanceof AbortedError) return true;
+  if (!(error instanceof DaemonUnavailableError)) return false;
+  return endpoint.kind === "url" || !withoutDaemon.includes(errnoOf(error.cause));
 }
 
 /** A shell whose connection merely ends would wait for its client. A daemon that does not listen is left. */

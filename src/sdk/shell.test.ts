@@ -37,6 +37,10 @@ interface Network {
   cut(): void;
   /** While it is down, connections break at once. */
   isDown: boolean;
+  /** Nothing of what the client says arrives. */
+  isMute: boolean;
+  /** Connections that nobody answered. */
+  unanswered: number;
 }
 
 let networks = 0;
@@ -59,7 +63,14 @@ async function startNetwork(): Promise<Network> {
         pairs.delete(from);
         to.destroy();
       });
-      from.pipe(to);
+      from.on("data", (chunk: Buffer) => {
+        if (from === client && network.isMute) {
+          if (chunk.includes("GET ")) network.unanswered += 1;
+        } else if (!to.write(chunk)) {
+          from.pause();
+          to.once("drain", () => from.resume());
+        }
+      });
     }
   });
   const socketPath = join(state.folder, `network-${++networks}`);
@@ -68,6 +79,8 @@ async function startNetwork(): Promise<Network> {
   const network: Network = {
     endpoint: { kind: "socket", socketPath },
     isDown: false,
+    isMute: false,
+    unanswered: 0,
     cut() {
       for (const socket of pairs) socket.destroy();
     },
@@ -108,20 +121,73 @@ test("a shell goes on where it was when its connection comes back, with what was
   expect(shown().match(/begun|meanwhile|\/tmp\r|11 99/g)).toEqual(["begun", "meanwhile", "/tmp\r", "11 99"]);
 });
 
+/** All that `seq 1 count` prints, and nothing twice. */
+function expectNumbers(text: string, first: number, count: number): void {
+  const numbers = text.split("\r\n").filter((line) => /^\d+$/.test(line));
+  expect(numbers).toEqual(Array.from({ length: count }, (_, index) => `${index + first}`));
+}
+
 test("what a shell prints comes whole and once, however often its connection breaks", async () => {
   const network = await startNetwork();
   const shell = await openShell(network.endpoint, await sandbox());
   const shown = collect(shell.output);
-  const cutting = setInterval(() => network.cut(), 150);
-  onTestFinished(() => clearInterval(cutting));
+  let cutAt = 20_000;
+  shell.output.on("data", () => {
+    if (shown().length < cutAt) return;
+    cutAt += 20_000;
+    network.cut();
+  });
   shell.input.write(
-    "stty -echo; echo; for i in $(seq 1 30); do seq $((i * 1000)) $((i * 1000 + 999)); sleep 0.05; done; exit\n",
+    "exec sh\nstty -echo; echo; for i in $(seq 0 29); do seq $((i * 1000 + 1)) $((i * 1000 + 1000)); sleep 0.02; done; exit\n",
   );
   expect(await shell.exit).toBe(0);
-  const numbers = shown()
-    .split("\r\n")
-    .filter((line) => /^\d+$/.test(line));
-  expect(numbers).toEqual(Array.from({ length: 30_000 }, (_, index) => `${index + 1000}`));
+  expectNumbers(shown(), 1, 30_000);
+  expect(cutAt).toBeGreaterThan(100_000);
+});
+
+test("a shell that waits for what its client has acknowledged goes on when that was lost on its way", async () => {
+  const network = await startNetwork();
+  const id = await sandbox();
+  const shell = await openShell(network.endpoint, id);
+  const shown = collect(shell.output);
+  shell.input.write(
+    "exec sh\nstty -echo; echo; until [ -e /tmp/go ]; do sleep 0.1; done; seq 400000; exit\n",
+  );
+  await expect.poll(shown).toContain("exit\r\n");
+  network.isMute = true;
+  await openShell({ kind: "socket", socketPath: api.socketPath }, id).then((other) =>
+    other.input.write("touch /tmp/go; exit\n"),
+  );
+  await expect.poll(() => shown().length).toBeGreaterThan(900_000);
+  network.isMute = false;
+  network.cut();
+  expect(await shell.exit).toBe(0);
+  expectNumbers(shown(), 1, 400_000);
+});
+
+test("a shell that prints much and is typed much at the same time goes on", async () => {
+  const shell = await openShell({ kind: "socket", socketPath: api.socketPath }, await sandbox());
+  const shown = collect(shell.output);
+  const lines = Array.from(
+    { length: 3000 },
+    (_, index) => `seq ${index * 1000 + 1} ${index * 1000 + 1000} # ${"x".repeat(3000)}\n`,
+  );
+  shell.input.write(`exec sh\nstty -echo; PS1=; echo\n`);
+  await expect.poll(shown).toContain("echo\r\n");
+  shell.input.write(`${lines.join("")}exit\n`);
+  expect(await shell.exit).toBe(0);
+  expectNumbers(shown(), 1, 3_000_000);
+});
+
+test("a network that swallows everything for a while ends no shell", async () => {
+  const network = await startNetwork();
+  const shell = await openShell(network.endpoint, await sandbox());
+  network.isMute = true;
+  network.cut();
+  await expect.poll(() => network.unanswered).toBe(1);
+  network.isMute = false;
+  shell.input.write("exit 7\n");
+  expect(await shell.exit).toBe(7);
 });
 
 test("a shell that is left while its connection is broken rejects at once", async () => {

@@ -35,6 +35,9 @@ const frame = { input: 1, output: 2 } as const;
 const outputHeaderBytes = 9;
 /** The daemon keeps output that was not acknowledged, for a client that comes back. */
 const acknowledgeEveryBytes = 65_536;
+/** Shown where the daemon could not keep everything: the guest had not taken its input meanwhile. */
+const lostOutput = "\r\n[heyvm: output was lost with the connection]\r\n";
+
 /** Opens a shell; resolves when it is ready. Default size: 80 by 24. */
 export async function openShell(
   endpoint: Endpoint,
@@ -44,15 +47,23 @@ export async function openShell(
   const { signal, cols = 80, rows = 24, ...start } = options;
   let size: TerminalSize = { cols, rows };
   let received = 0n;
-  // So that the first frame is acknowledged: of a client that never does, the daemon gives up what is old.
-  let unacknowledged = acknowledgeEveryBytes;
+  let unacknowledged = 0;
   const exit = createDeferred<number>();
   // Whoever doesn't look at `exit` has asked for no verdict; its failure must not end the process.
   exit.promise.catch(() => undefined);
 
+  // Also at once, as the daemon gives up what is old of a client that never does; and again after what was lost on its way.
+  const acknowledge = (): void => {
+    unacknowledged = 0;
+    link.say({ type: "ack", seq: Number(received) });
+  };
   const link = createShellLink(endpoint, `${sandboxPath(sandbox)}/shell-stream`, {
     signal,
     init: (sessionId) => ({ ...size, ...(sessionId === undefined ? start : { sessionId }) }),
+    onReady(lastSeq) {
+      if (BigInt(lastSeq) > received) gate.deliver(output, Buffer.from(lostOutput));
+      acknowledge();
+    },
     onFrame(data) {
       if (data[0] !== frame.output || data.length < outputHeaderBytes) return;
       const sequence = data.readBigUInt64BE(1);
@@ -61,9 +72,7 @@ export async function openShell(
       received = sequence;
       gate.deliver(output, data.subarray(outputHeaderBytes));
       unacknowledged += data.length - outputHeaderBytes;
-      if (unacknowledged < acknowledgeEveryBytes) return;
-      unacknowledged = 0;
-      link.say({ type: "ack", seq: Number(sequence) });
+      if (unacknowledged >= acknowledgeEveryBytes) acknowledge();
     },
     onEnd(end) {
       if (typeof end === "number") exit.resolve(end);

@@ -13,6 +13,7 @@ import { bearer, unreachable } from "./transport.ts";
 /** Frames carry at most 64 KiB of output; more is not from a daemon of ours. */
 const maxPayloadBytes = 4 * 1_048_576;
 const openTimeoutMs = 30_000;
+const keepAliveMs = 10_000;
 /** RFC 6455, 7.4.1: what a daemon says that leaves. */
 const goingAway = 1001;
 
@@ -44,6 +45,8 @@ export async function openWebSocket(
     perMessageDeflate: false,
     maxPayload: maxPayloadBytes,
   });
+  // A network that has gone is noticed also by a client that has nothing to say.
+  socket.once("upgrade", (answer) => void answer.socket.setKeepAlive(true, keepAliveMs));
   const onAbort = (): void => socket.terminate();
   signal.addEventListener("abort", onAbort, { once: true });
   try {

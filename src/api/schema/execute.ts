@@ -120,7 +120,10 @@ export const shellInitSchema = z
 /** Text frames that a client of a shell may send after `init`. */
 export const shellClientMessageSchema = z.discriminatedUnion("type", [
   resizeSchema,
-  /** Output up to this sequence number has come, and need not be kept for a client that comes back. */
+  /**
+   * Output up to this sequence number has come, and need not be kept for a client that comes back. Whoever has sent one goes
+   * on with it, at least every 512 KiB: at 1 MiB without, the shell waits. Of a client that sends none, less is kept.
+   */
   z.strictObject({ type: z.literal("ack"), seq: z.number() }),
   /** Hangs the shell up. */
   z.strictObject({ type: z.literal("close") }),

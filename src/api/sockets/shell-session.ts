@@ -10,15 +10,18 @@ import type { WebSocket } from "ws";
 import type { CommandExit, RunningCommand } from "../../agent/types.ts";
 import { HeyvmError } from "../../errors/index.ts";
 import { shellFrame, type ShellServerMessage } from "../schema.ts";
+import { writeInput } from "./guest-input.ts";
 import { closeWithError, sendFrame, sendMessage } from "./socket-messages.ts";
 
 /** How long a shell waits for its client. */
 const keepMs = 60_000;
 /**
- * This much of its output is kept until its client acknowledges it; then the shell waits. Only for a client that is there
- * and has never acknowledged anything, it does not wait, and the oldest is given up.
+ * This much of its output is kept until its client acknowledges it; then the shell waits. It does not wait for a client that
+ * has never acknowledged anything, or whose input it does not take: then the oldest is given up.
  */
 const keptBytesLimit = 1_048_576;
+/** Input that the guest does not take yet: below this, its client's orders are still heard. */
+const heldInputBytes = 4 * 1_048_576;
 /** Kind and sequence number before the bytes of an output frame. */
 const headerBytes = 9;
 /** RFC 6455, 7.4.1: the connection ended, and nobody had said that it would. */
@@ -32,6 +35,9 @@ export interface ShellSession {
   readonly isWaiting: boolean;
   /** Sends what is kept, then what comes; a client from before is told that it was replaced. */
   attach(socket: WebSocket, requestId: string): void;
+  /** Whether this is its client: one that was replaced has no say any more. */
+  serves(socket: WebSocket): boolean;
+  type(bytes: Buffer): void;
   /** The client has all output up to this sequence number. */
   acknowledge(sequence: number): void;
   hangUp(): void;
@@ -99,7 +105,9 @@ export function startShellSession(
   const mustWait = (): boolean => {
     if (hungUp) return false;
     if (client !== undefined && sent < produced) return true;
-    return keptBytes >= keptBytesLimit && (client === undefined || acknowledges);
+    if (keptBytes < keptBytesLimit) return false;
+    // Behind input that the guest does not take there may be acknowledgements that nobody reads: the guest would wait for ever.
+    return client === undefined || (acknowledges && !client.isPaused);
   };
   const read = async (): Promise<void> => {
     for await (const chunk of shell.stdout) {
@@ -138,7 +146,7 @@ export function startShellSession(
     client = undefined;
     wake();
     // Also one that has ended waits: its client may not have heard of it.
-    if (code === brokenConnection && !hungUp) patience = setTimeout(hangUp, patienceMs);
+    if (code === brokenConnection && !hungUp) patience = setTimeout(hangUp, patienceMs).unref();
     else hangUp();
   };
 
@@ -170,6 +178,11 @@ export function startShellSession(
       say(socket, { type: "ready", sessionId: id, lastSeq: sent });
       socket.once("close", (code: number) => onClose(socket, code));
       void feed(socket, requestId);
+    },
+    serves: (socket) => client === socket,
+    type(bytes) {
+      if (client !== undefined) writeInput(client, shell.stdin, bytes, heldInputBytes);
+      wake();
     },
     acknowledge(sequence) {
       acknowledges = true;

@@ -5,9 +5,11 @@ import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import { type LiveSandbox, openShell } from "../../sandbox/index.ts";
 import { shellClientMessageSchema, shellFrame, type ShellInit, shellInitSchema } from "../schema.ts";
 import { parseJson, validate } from "../validate.ts";
-import { writeInput } from "./guest-input.ts";
 import { type ShellSession, startShellSession } from "./shell-session.ts";
 import { closeWithError, createInbox, type SocketMessage } from "./socket-messages.ts";
+
+/** In a sandbox. */
+const mostWaiting = 16;
 
 /** The shells that a client has, or may come back to, by their id. */
 export type ShellSessions = Map<string, ShellSession>;
@@ -38,6 +40,7 @@ export async function serveShell(
     if (init.sessionId !== undefined) session.shell.resize(init);
     session.attach(socket, requestId);
     inbox.receive((message) => {
+      if (!session.serves(socket)) return;
       try {
         obey(socket, session, message);
       } catch (error) {
@@ -56,6 +59,11 @@ async function begin(
   sandbox: LiveSandbox,
   { cols, rows, cwd, env, user }: ShellInit,
 ): Promise<ShellSession> {
+  const waiting = [...sessions.values()].filter(
+    ({ sandboxId, isWaiting }) => isWaiting && sandboxId === sandbox.record.id,
+  );
+  // A client that cannot hold on to any must not fill the guest with shells.
+  for (const oldest of waiting.slice(0, -mostWaiting)) oldest.hangUp();
   const gone = new AbortController();
   const onClose = (): void => gone.abort(new Error("the client went away"));
   socket.once("close", onClose);
@@ -76,16 +84,15 @@ function findSession(sessions: ShellSessions, { record }: LiveSandbox, id: strin
 }
 
 function obey(socket: WebSocket, session: ShellSession, message: SocketMessage): void {
-  const { shell } = session;
   if ("bytes" in message) {
     if (message.bytes[0] !== shellFrame.input) {
       throw new InvalidArgumentError("message", "a client's binary frames begin with 0x01");
     }
-    writeInput(socket, shell.stdin, message.bytes.subarray(1));
+    session.type(message.bytes.subarray(1));
     return;
   }
   const order = validate(shellClientMessageSchema, parseJson(message.text, "message"));
-  if (order.type === "resize") shell.resize(order);
+  if (order.type === "resize") session.shell.resize(order);
   else if (order.type === "ack") session.acknowledge(order.seq);
   else socket.close(1000);
 }

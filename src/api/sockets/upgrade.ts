@@ -77,7 +77,7 @@ export function createSocketServer(
     },
     close() {
       for (const webSocket of open) webSocket.close(1001, "the daemon leaves");
-      for (const shell of shells.values()) if (shell.isWaiting) shell.hangUp();
+      for (const shell of shells.values()) shell.hangUp();
       server.close();
     },
     terminate() {
