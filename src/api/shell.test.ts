@@ -75,6 +75,11 @@ async function shells(id: string): Promise<number> {
   return Number((await api.call("POST", `/sandboxes/${id}/execute`, { command })).json.stdout);
 }
 
+/** Not only when it has waited for a minute. */
+async function expectHungUp(id: string): Promise<void> {
+  await expect.poll(async () => await shells(id), { timeout: 30_000 }).toBe(0);
+}
+
 test.each([
   ["closes its connection", (socket: WebSocket) => socket.close()],
   ["says that it closes", (socket: WebSocket) => socket.send(JSON.stringify({ type: "close" }))],
@@ -86,7 +91,16 @@ test.each([
   await expect.poll(async () => await shells(id)).toBe(1);
   leave(shell.socket);
   await shell.closed;
-  await expect.poll(async () => await shells(id)).toBe(0);
+  await expectHungUp(id);
+});
+
+test("a shell whose client says that it closes, and breaks off before it is told, is hung up", async () => {
+  const id = await sandbox({});
+  const shell = await open(id);
+  await shell.message("ready");
+  await expect.poll(async () => await shells(id)).toBe(1);
+  shell.socket.send(JSON.stringify({ type: "close" }), () => shell.socket.terminate());
+  await expectHungUp(id);
 });
 
 test("a client whose connection broke goes on with its shell, and gets what it has not acknowledged", async () => {
@@ -128,17 +142,19 @@ test("a shell that prints much while its client is away waits for it, and nothin
   const second = await open(id, { sessionId });
   await second.message("ready");
   second.socket.send(JSON.stringify({ type: "ack", seq: 0 }));
-  type(second, "exec seq 400000\n");
+  type(second, "exec seq 250000\n");
   await expect.poll(() => shown(second)).toContain("\r\n1000\r\n");
   second.socket.terminate();
   await second.closed;
 
   const third = await open(id, { sessionId });
   const { lastSeq } = await third.message("ready");
-  third.socket.on("message", () => {
-    third.socket.send(JSON.stringify({ type: "ack", seq: sequences(third).at(-1) }));
-  });
-  third.socket.send(JSON.stringify({ type: "ack", seq: sequences(third).at(-1) ?? 0 }));
+  const acknowledge = (): void => {
+    const seq = Number(third.frames.at(-1)?.readBigUInt64BE(1) ?? 0);
+    third.socket.send(JSON.stringify({ type: "ack", seq }));
+  };
+  third.socket.on("message", acknowledge);
+  acknowledge();
   expect(await third.message("exit")).toEqual({ type: "exit", code: 0 });
   const frames = new Map(
     [first, second, third].flatMap(({ frames: some }) =>
@@ -152,7 +168,7 @@ test("a shell that prints much while its client is away waits for it, and nothin
     .slice(early.length)
     .split("\r\n");
   expect(numbers.filter((line) => /^\d+$/.test(line))).toEqual(
-    Array.from({ length: 400_000 }, (_, index) => `${index + 1}`),
+    Array.from({ length: 250_000 }, (_, index) => `${index + 1}`),
   );
 });
 
@@ -179,6 +195,44 @@ test("a client that comes back while its old connection is still there has the s
   expect(await first.message("error")).toMatchObject({ code: "wrong_state" });
   type(second, "exit 2\n");
   expect(await second.message("exit")).toEqual({ type: "exit", code: 2 });
+});
+
+test("an attempt to come back that its client has given up does not take the shell from a later one", async () => {
+  const id = await sandbox({});
+  const first = await open(id);
+  const { sessionId } = await first.message("ready");
+  const late = await open(id, { sessionId });
+  // It answers nothing any more.
+  late.socket.pause();
+  const sayReady = setTimeout(() => late.socket.terminate(), 1000);
+  onTestFinished(() => clearTimeout(sayReady));
+  await late.closed;
+  type(first, "exit 5\n");
+  expect(await first.message("exit")).toEqual({ type: "exit", code: 5 });
+  expect(first.messages.map(({ type: what }) => what)).toEqual(["ready", "exit"]);
+});
+
+test("of many shells of one sandbox that wait for their clients, those are kept that have waited least", async () => {
+  const id = await sandbox({});
+  const oldest = await open(id);
+  const { sessionId } = await oldest.message("ready");
+  const others = await Promise.all(Array.from({ length: 17 }, async () => await open(id)));
+  for (const shell of [...others, oldest]) {
+    await shell.message("ready");
+    shell.socket.terminate();
+    await shell.closed;
+  }
+  // A new one has the place of those that wait for longest.
+  await expect
+    .poll(async () => {
+      const shell = await open(id);
+      await shell.message("ready");
+      shell.socket.close();
+      await shell.closed;
+      return await shells(id);
+    })
+    .toBe(16);
+  expect(await (await open(id, { sessionId })).message("ready")).toMatchObject({ sessionId });
 });
 
 test("a shell of another sandbox is none to come back to", async () => {

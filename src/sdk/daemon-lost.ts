@@ -40,7 +40,14 @@ const consequences: readonly Consequence[] = [
     next: list,
   },
   {
-    path: /\/(exec|execute|shell-stream)$/,
+    path: /\/shell-stream$/,
+    work: "a shell was open",
+    means:
+      "the sandbox goes on; what ran in the shell ends within a minute, or with the next use of the sandbox",
+    next: list,
+  },
+  {
+    path: /\/(exec|execute)$/,
     work: "a command ran in the sandbox",
     means:
       "the sandbox goes on, the command's end is not known and its output since is lost; if it still runs, the next use of the sandbox ends it",

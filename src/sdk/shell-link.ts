@@ -6,13 +6,13 @@ import type { WebSocket } from "ws";
 import type { ShellServerMessage } from "../api/schema.ts";
 import { createDeferred } from "../core/deferred.ts";
 import { onAbort } from "../core/on-abort.ts";
-import { AbortedError, errnoOf } from "../errors/index.ts";
+import { AbortedError, errnoOf, HeyvmError } from "../errors/index.ts";
 import { startDeadline } from "../core/deadline.ts";
-import { ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
+import { CertificateUntrustedError, ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError } from "./daemon-lost.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type SendFrame, sendOver } from "./web-socket-streams.ts";
-import { brokenOff, openWebSocket } from "./web-socket.ts";
+import { brokenOff, openWebSocket, watchNetwork } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
 
 export interface ShellLink {
@@ -42,6 +42,8 @@ export interface ShellLinkOptions {
 
 /** RFC 6455, 7.4.1: the connection ended, and nobody had said that it would. */
 const brokenConnection = 1006;
+/** RFC 6455, 7.4.1: the other end does not keep to what was agreed. */
+const protocolError = 1002;
 /** As long as the daemon keeps a shell. */
 const comeBackMs = 60_000;
 const attemptLimit = { defaultMs: 10_000, TimeoutError: ClientTimeoutError };
@@ -58,70 +60,85 @@ export function createShellLink(
 ): ShellLink {
   const leaving = new AbortController();
   const wanted = signal === undefined ? leaving.signal : AbortSignal.any([leaving.signal, signal]);
+  /** The connection that has the shell, or had it last. */
   let socket: WebSocket | undefined;
   let sessionId: string | undefined;
+  let readyAtMs = 0;
+  let pauseMs = 0;
+  let sentBytes = 0;
   let hasEnded = false;
-  let stopWatch: (() => void) | undefined;
+  let stopListening: (() => void) | undefined;
   let cameBack = createDeferred<void>();
 
   const end = (how: number | Error): void => {
     if (hasEnded) return;
     hasEnded = true;
-    stopWatch?.();
+    stopListening?.();
     socket?.close();
     cameBack.resolve();
     onEnd(how);
   };
-  /** Resolves when the shell has this connection; what goes wrong until then is thrown, and later ends the shell. */
+  /** Resolves when the shell has this connection. What goes wrong until then is thrown; later it ends the shell. */
   const attach = async (next: WebSocket, until: AbortSignal): Promise<void> => {
     const ready = createDeferred<void>();
-    let isReady = false;
-    const obey = (message: ShellServerMessage): void => {
-      if (message.type === "exit") {
-        end(message.code);
-      } else if (message.type === "error") {
-        const error = answeredError(endpoint, `WS ${path}`, message);
-        if (isReady) end(error);
-        else ready.reject(error);
+    const hasShell = (): boolean => socket === next && !hasEnded;
+    const obeyFirst = (message: ShellServerMessage): void => {
+      if (message.type === "error") {
+        ready.reject(answeredError(endpoint, `WS ${path}`, message));
+      } else if (message.type !== "ready") {
+        ready.reject(brokenOff(endpoint, path, protocolError, `${message.type} before ready`));
       } else if (message.sessionId === (sessionId ?? message.sessionId)) {
         ({ sessionId } = message);
         socket = next;
-        isReady = true;
+        readyAtMs = performance.now();
         onReady(message.lastSeq ?? 0);
         ready.resolve();
       } else {
-        part(next);
         ready.reject(new Error("the daemon, of an earlier version, keeps no shells"));
       }
     };
     next.on("message", (data: Buffer, isBinary: boolean) => {
-      if (!isBinary) obey(parseMessage<ShellServerMessage>(data.toString("utf8")));
-      else if (isReady) onFrame(data);
+      if (hasShell() && isBinary) {
+        onFrame(data);
+      } else if (!isBinary && (hasShell() || !(until.aborted || hasEnded))) {
+        const message = parseMessage<ShellServerMessage>(data.toString("utf8"));
+        if (!hasShell()) obeyFirst(message);
+        else if (message.type === "exit") end(message.code);
+        else if (message.type === "error") end(answeredError(endpoint, `WS ${path}`, message));
+      }
     });
     next.on("error", () => undefined);
     next.on("close", (code, reason) => {
       const lost = brokenOff(endpoint, path, code, reason.toString());
       ready.reject(lost);
-      if (!isReady || hasEnded) return;
+      if (!hasShell()) return;
       if (code === brokenConnection) void comeBack(lost);
       else end(lost);
     });
-    const stop = onAbort(until, () => part(next));
+    const stop = onAbort(until, (reason) => {
+      // What nobody wants any more is hung up. An attempt that takes too long is not: the shell is for the next one.
+      if (wanted.aborted) part(next);
+      ready.reject(reason);
+    });
     next.send(JSON.stringify({ type: "init", ...init(sessionId) }));
     next.resume();
     try {
       await ready.promise;
     } catch (error) {
-      next.close();
+      if (!wanted.aborted) next.terminate();
       throw error;
     } finally {
       stop();
     }
+    if (endpoint.kind === "url") watchNetwork(next, () => sentBytes);
   };
   const comeBack = async (lost: Error): Promise<void> => {
     const endMs = performance.now() + comeBackMs;
-    let pauseMs: number = pausesMs.first;
+    // One that broke soon after it had come back must not be opened again in a tight loop.
+    if (performance.now() - readyAtMs > pausesMs.longest) pauseMs = 0;
     while (!wanted.aborted && performance.now() < endMs) {
+      await delay(pauseMs, undefined, { signal: wanted }).catch(() => undefined);
+      pauseMs = Math.min(Math.max(2 * pauseMs, pausesMs.first), pausesMs.longest);
       using attempt = startDeadline("coming back to the shell", { signal: wanted }, attemptLimit);
       try {
         await attach(await openWebSocket(endpoint, path, { signal: attempt.signal }), attempt.signal);
@@ -129,9 +146,9 @@ export function createShellLink(
         cameBack = createDeferred();
         return;
       } catch (error) {
-        if (!mayPass(endpoint, error)) break;
-        await delay(pauseMs, undefined, { signal: wanted }).catch(() => undefined);
-        pauseMs = Math.min(2 * pauseMs, pausesMs.longest);
+        if (mayPass(endpoint, error)) continue;
+        end(isReason(error) ? error : lost);
+        return;
       }
     }
     end(lost);
@@ -148,12 +165,14 @@ export function createShellLink(
       } catch (error) {
         throw signal?.aborted === true ? new AbortedError("the shell", signal.reason) : error;
       }
-      stopWatch = onAbort(signal, (reason) => {
+      if (hasEnded) return;
+      stopListening = onAbort(signal, (reason) => {
         leave();
         end(new AbortedError("the shell", reason));
       });
     },
     async send(frame) {
+      sentBytes += frame.length;
       for (;;) {
         const hasGone = socket !== undefined && (await sendOver(socket, frame));
         if (hasGone || hasEnded) return;
@@ -172,8 +191,17 @@ export function createShellLink(
 /** What the daemon has answered stays so. */
 function mayPass(endpoint: Endpoint, error: unknown): boolean {
   if (error instanceof ClientTimeoutError || error instanceof AbortedError) return true;
-  if (!(error instanceof DaemonUnavailableError)) return false;
+  if (!(error instanceof DaemonUnavailableError) || error instanceof CertificateUntrustedError) return false;
   return endpoint.kind === "url" || !withoutDaemon.includes(errnoOf(error.cause));
+}
+
+/** Says more than that the connection broke: the sandbox was stopped, say. */
+function isReason(error: unknown): error is HeyvmError {
+  return (
+    error instanceof HeyvmError &&
+    error.code !== "shell_not_found" &&
+    (error instanceof CertificateUntrustedError || !(error instanceof DaemonUnavailableError))
+  );
 }
 
 /** A shell whose connection merely ends would wait for its client. A daemon that does not listen is left. */

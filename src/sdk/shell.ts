@@ -46,6 +46,7 @@ export async function openShell(
 ): Promise<Shell> {
   const { signal, cols = 80, rows = 24, ...start } = options;
   let size: TerminalSize = { cols, rows };
+  let toldSize = size;
   let received = 0n;
   let unacknowledged = 0;
   const exit = createDeferred<number>();
@@ -59,8 +60,12 @@ export async function openShell(
   };
   const link = createShellLink(endpoint, `${sandboxPath(sandbox)}/shell-stream`, {
     signal,
-    init: (sessionId) => ({ ...size, ...(sessionId === undefined ? start : { sessionId }) }),
+    init(sessionId) {
+      toldSize = size;
+      return { ...size, ...(sessionId === undefined ? start : { sessionId }) };
+    },
     onReady(lastSeq) {
+      if (size !== toldSize) link.say({ type: "resize", ...size });
       if (BigInt(lastSeq) > received) gate.deliver(output, Buffer.from(lostOutput));
       acknowledge();
     },

@@ -14,6 +14,8 @@ import { bearer, unreachable } from "./transport.ts";
 const maxPayloadBytes = 4 * 1_048_576;
 const openTimeoutMs = 30_000;
 const keepAliveMs = 10_000;
+const silentLooksLimit = 2;
+const typedBytesLimit = 65_536;
 /** RFC 6455, 7.4.1: what a daemon says that leaves. */
 const goingAway = 1001;
 
@@ -72,6 +74,30 @@ export async function openWebSocket(
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/**
+ * Breaks a connection off whose network has gone silent. Keepalive finds that only while nothing waits for a receipt: with
+ * keys typed in vain, the kernel would go on trying for a quarter of an hour. `sentBytes` counts what was sent in all: a daemon
+ * whose guest does not take its input reads no ping either, but that is more than anybody types.
+ */
+export function watchNetwork(socket: WebSocket, sentBytes: () => number): void {
+  let silentLooks = 0;
+  let sentBefore = sentBytes();
+  const hear = (): void => {
+    silentLooks = 0;
+    sentBefore = sentBytes();
+  };
+  socket.on("message", hear);
+  socket.on("pong", hear);
+  const timer = setInterval(() => {
+    // Whose own reader takes nothing does not hear what has come.
+    const cannotTell = socket.isPaused || sentBytes() - sentBefore > typedBytesLimit;
+    silentLooks = cannotTell ? 0 : silentLooks + 1;
+    if (silentLooks > silentLooksLimit) socket.terminate();
+    else socket.ping();
+  }, keepAliveMs).unref();
+  socket.once("close", () => clearInterval(timer));
 }
 
 /** What a caller is told when the socket of `path` closed before the last message. */

@@ -112,7 +112,10 @@ export const shellInitSchema = z
     env: environmentSchema.optional(),
     cwd: z.string().min(1).optional(),
     user: z.string().min(1).optional(),
-    /** Of a shell whose connection broke less than a minute ago: goes on with it. */
+    /**
+     * Of a shell whose connection broke less than a minute ago: goes on with it, and takes it from a connection that has
+     * not broken. `cwd`, `env` and `user` are as they were.
+     */
     sessionId: z.string().max(128).optional(),
   })
   .openapi("ShellInit");
@@ -122,7 +125,8 @@ export const shellClientMessageSchema = z.discriminatedUnion("type", [
   resizeSchema,
   /**
    * Output up to this sequence number has come, and need not be kept for a client that comes back. Whoever has sent one goes
-   * on with it, at least every 512 KiB: at 1 MiB without, the shell waits. Of a client that sends none, less is kept.
+   * on with it, at least every 512 KiB of frames, with their headers: at 1 MiB without, the shell waits. Of a client that
+   * sends none, less is kept.
    */
   z.strictObject({ type: z.literal("ack"), seq: z.number() }),
   /** Hangs the shell up. */

@@ -31,9 +31,9 @@ export interface ShellSession {
   readonly id: string;
   readonly sandboxId: string;
   readonly shell: RunningCommand;
-  /** Its client has lost its connection. */
-  readonly isWaiting: boolean;
-  /** Sends what is kept, then what comes; a client from before is told that it was replaced. */
+  /** Its client has lost its connection: since when, on the clock of `performance.now`. */
+  readonly waitingSinceMs: number | undefined;
+  /** Sends what is kept, then what comes; a client from before is told that it was replaced. `socket` is not closed yet. */
   attach(socket: WebSocket, requestId: string): void;
   /** Whether this is its client: one that was replaced has no say any more. */
   serves(socket: WebSocket): boolean;
@@ -43,8 +43,8 @@ export interface ShellSession {
   hangUp(): void;
 }
 
-/** Another connection has the shell now. */
-class ShellTakenOverError extends HeyvmError {
+/** Another connection has the shell. */
+export class ShellTakenError extends HeyvmError {
   constructor() {
     super("wrong_state", "the shell goes on in another connection of its client");
   }
@@ -62,7 +62,6 @@ export function startShellSession(
   sandboxId: string,
   shell: RunningCommand,
   onGone: (id: string) => void,
-  patienceMs = keepMs,
 ): ShellSession {
   const id = randomUUID();
   /** In order; the last has the number `produced`. */
@@ -72,6 +71,7 @@ export function startShellSession(
   /** What the present client was sent. */
   let sent = 0;
   let client: WebSocket | undefined;
+  let waitingSinceMs: number | undefined;
   let acknowledges = false;
   let hungUp = false;
   let outcome: Outcome | undefined;
@@ -144,9 +144,10 @@ export function startShellSession(
   const onClose = (socket: WebSocket, code: number): void => {
     if (client !== socket) return;
     client = undefined;
+    waitingSinceMs = performance.now();
     wake();
     // Also one that has ended waits: its client may not have heard of it.
-    if (code === brokenConnection && !hungUp) patience = setTimeout(hangUp, patienceMs).unref();
+    if (code === brokenConnection && !hungUp) patience = setTimeout(hangUp, keepMs).unref();
     else hangUp();
   };
 
@@ -165,16 +166,17 @@ export function startShellSession(
     id,
     sandboxId,
     shell,
-    get isWaiting() {
-      return client === undefined;
+    get waitingSinceMs() {
+      return waitingSinceMs;
     },
     attach(socket, requestId) {
       const before = client;
       client = socket;
+      waitingSinceMs = undefined;
       clearTimeout(patience);
       sent = produced - kept.length;
       wake();
-      if (before !== undefined) closeWithError(before, new ShellTakenOverError(), requestId);
+      if (before !== undefined) closeWithError(before, new ShellTakenError(), requestId);
       say(socket, { type: "ready", sessionId: id, lastSeq: sent });
       socket.once("close", (code: number) => onClose(socket, code));
       void feed(socket, requestId);

@@ -5,10 +5,10 @@ import { HeyvmError, InvalidArgumentError } from "../../errors/index.ts";
 import { type LiveSandbox, openShell } from "../../sandbox/index.ts";
 import { shellClientMessageSchema, shellFrame, type ShellInit, shellInitSchema } from "../schema.ts";
 import { parseJson, validate } from "../validate.ts";
-import { type ShellSession, startShellSession } from "./shell-session.ts";
-import { closeWithError, createInbox, type SocketMessage } from "./socket-messages.ts";
+import { type ShellSession, ShellTakenError, startShellSession } from "./shell-session.ts";
+import { closeWithError, createInbox, isAnswered, type SocketMessage } from "./socket-messages.ts";
 
-/** In a sandbox. */
+/** Shells of one sandbox that wait for their client; docs/guides/cli.md says so. */
 const mostWaiting = 16;
 
 /** The shells that a client has, or may come back to, by their id. */
@@ -36,7 +36,7 @@ export async function serveShell(
     const session =
       init.sessionId === undefined
         ? await begin(socket, sessions, sandbox, init)
-        : findSession(sessions, sandbox, init.sessionId);
+        : await goOn(socket, sessions, sandbox, init.sessionId);
     if (init.sessionId !== undefined) session.shell.resize(init);
     session.attach(socket, requestId);
     inbox.receive((message) => {
@@ -59,11 +59,7 @@ async function begin(
   sandbox: LiveSandbox,
   { cols, rows, cwd, env, user }: ShellInit,
 ): Promise<ShellSession> {
-  const waiting = [...sessions.values()].filter(
-    ({ sandboxId, isWaiting }) => isWaiting && sandboxId === sandbox.record.id,
-  );
-  // A client that cannot hold on to any must not fill the guest with shells.
-  for (const oldest of waiting.slice(0, -mostWaiting)) oldest.hangUp();
+  hangUpLongestWaiting(sessions, sandbox);
   const gone = new AbortController();
   const onClose = (): void => gone.abort(new Error("the client went away"));
   socket.once("close", onClose);
@@ -71,10 +67,35 @@ async function begin(
   socket.off("close", onClose);
   shell.stdin.on("error", () => {});
   const session = startShellSession(sandbox.record.id, shell, (id) => sessions.delete(id));
-  // Nobody knows its id yet.
-  if (gone.signal.aborted) session.hangUp();
-  else sessions.set(session.id, session);
+  if (gone.signal.aborted) {
+    // Nobody knows its id.
+    session.hangUp();
+    throw gone.signal.reason;
+  }
+  sessions.set(session.id, session);
   return session;
+}
+
+/** A client that cannot hold on to any must not fill the guest with shells. */
+function hangUpLongestWaiting(sessions: ShellSessions, { record }: LiveSandbox): void {
+  const waiting = [...sessions.values()].filter(
+    ({ sandboxId, waitingSinceMs }) => sandboxId === record.id && waitingSinceMs !== undefined,
+  );
+  const newestFirst = waiting.toSorted((a, b) => (b.waitingSinceMs ?? 0) - (a.waitingSinceMs ?? 0));
+  for (const session of newestFirst.slice(mostWaiting)) session.hangUp();
+}
+
+async function goOn(
+  socket: WebSocket,
+  sessions: ShellSessions,
+  sandbox: LiveSandbox,
+  id: string,
+): Promise<ShellSession> {
+  const session = findSession(sessions, sandbox, id);
+  if (session.waitingSinceMs !== undefined) return session;
+  // An attempt that its client has given up may arrive late: it must not take the shell from a later one.
+  if (!(await isAnswered(socket))) throw new ShellTakenError();
+  return findSession(sessions, sandbox, id);
 }
 
 function findSession(sessions: ShellSessions, { record }: LiveSandbox, id: string): ShellSession {
@@ -94,5 +115,9 @@ function obey(socket: WebSocket, session: ShellSession, message: SocketMessage):
   const order = validate(shellClientMessageSchema, parseJson(message.text, "message"));
   if (order.type === "resize") session.shell.resize(order);
   else if (order.type === "ack") session.acknowledge(order.seq);
-  else socket.close(1000);
+  else {
+    // First, as a connection that breaks while it closes has broken.
+    session.hangUp();
+    socket.close(1000);
+  }
 }

@@ -9,6 +9,7 @@ import { toErrorEvent } from "../problem.ts";
 /** Above this much that the client has not taken yet, the guest is not read any more. */
 const highWaterBytes = 1_048_576;
 const firstMessageTimeoutMs = 10_000;
+const pongLimitMs = 10_000;
 const keepAliveMs = 10_000;
 const lookMs = 10_000;
 
@@ -27,6 +28,22 @@ export async function sendFrame(socket: WebSocket, frame: Buffer): Promise<void>
 /** Sends a JSON message, if there is still somebody. */
 export function sendMessage(socket: WebSocket, message: object): void {
   if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
+}
+
+/** Whether somebody is still at the other end, who reads. Resumes the socket. */
+export async function isAnswered(socket: WebSocket): Promise<boolean> {
+  if (socket.readyState !== socket.OPEN) return false;
+  return await new Promise<boolean>((resolve) => {
+    const timer = setTimeout(() => resolve(false), pongLimitMs);
+    const settle = (isThere: boolean): void => {
+      clearTimeout(timer);
+      resolve(isThere);
+    };
+    socket.once("pong", () => settle(true));
+    socket.once("close", () => settle(false));
+    socket.resume();
+    socket.ping();
+  });
 }
 
 /** Ends the stream with what went wrong. */
@@ -75,9 +92,10 @@ export function createInbox(socket: WebSocket): {
       throw new InvalidArgumentError("type", "the first message must be the text message init");
     },
     receive(onMessage) {
-      for (const message of waiting.splice(0)) onMessage(message);
       deliver = onMessage;
+      // It flows later; before what was kept, as that may pause it again.
       socket.resume();
+      for (const message of waiting.splice(0)) onMessage(message);
     },
   };
 }

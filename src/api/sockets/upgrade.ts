@@ -49,7 +49,9 @@ export function createSocketServer(
   const shells: ShellSessions = new Map();
   return {
     get count() {
-      return open.size + [...shells.values()].filter(({ isWaiting }) => isWaiting).length;
+      return (
+        open.size + [...shells.values()].filter(({ waitingSinceMs }) => waitingSinceMs !== undefined).length
+      );
     },
     async upgrade(request, socket, head) {
       const requestId = randomUUID();
