@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { largeImage } from "../daemon/testing/test-images.ts";
+import { startNetworkTo } from "../sdk/testing/bad-network.ts";
 import { parseMessage } from "../sdk/wire.ts";
 import { type CliBench, createCliBench } from "./testing/cli-bench.ts";
 import { cliEnvironment, type CliOptions, mainPath, tsxLoader } from "./testing/run-cli.ts";
@@ -109,6 +110,32 @@ describe("sh on a terminal", () => {
     screen.type("echo high-$word; exit 3\r");
     expect(await screen.end()).toEqual({ exit: 3, ...asFound });
     expect(screen.text()).toContain("high-tide");
+  });
+
+  test("a connection that stays broken is told, and so is its return", async () => {
+    await using network = await startNetworkTo(bench.daemon.socketPath);
+    if (network.endpoint.kind === "url") throw new Error("no unix socket");
+    const screen = onTerminalOf({ ...bench.options, socketPath: network.endpoint.socketPath }, "sh", "web");
+    await screen.shows(prompt);
+    network.isDown = true;
+    network.cut();
+    await screen.shows("[heyvm: the connection broke and is tried again for a minute; Enter ~. leaves]");
+    screen.type("exit 3\r");
+    network.isDown = false;
+    await screen.shows("[heyvm: the connection is back]");
+    expect(await screen.end()).toEqual({ exit: 3, ...asFound });
+  });
+
+  test("Enter ~. leaves a connection that stays broken", async () => {
+    await using network = await startNetworkTo(bench.daemon.socketPath);
+    if (network.endpoint.kind === "url") throw new Error("no unix socket");
+    const screen = onTerminalOf({ ...bench.options, socketPath: network.endpoint.socketPath }, "sh", "web");
+    await screen.shows(prompt);
+    network.isDown = true;
+    network.cut();
+    await screen.shows("Enter ~. leaves");
+    screen.type("\r~.");
+    expect(await screen.end()).toEqual({ exit: 1, ...asFound });
   });
 
   test("a daemon that ends gives the terminal back, and takes back what the guest left on", async () => {

@@ -33,6 +33,8 @@ export interface ShellLinkOptions {
   init: (sessionId: string | undefined) => object;
   /** At each connection. `lastSeq`: what comes next has the sequence number after it. */
   onReady: (lastSeq: number) => void;
+  /** The connection broke, and is tried again; `onReady` or `onEnd` follows. */
+  onBreak: () => void;
   onFrame: (frame: Buffer) => void;
   /** Called once, with the shell's exit code or with how it was lost. */
   onEnd: (end: number | Error) => void;
@@ -56,7 +58,7 @@ const partingMs = 1000;
 export function createShellLink(
   endpoint: Endpoint,
   path: string,
-  { init, onReady, onFrame, onEnd, signal }: ShellLinkOptions,
+  { init, onReady, onBreak, onFrame, onEnd, signal }: ShellLinkOptions,
 ): ShellLink {
   const leaving = new AbortController();
   const wanted = signal === undefined ? leaving.signal : AbortSignal.any([leaving.signal, signal]);
@@ -133,6 +135,7 @@ export function createShellLink(
     if (endpoint.kind === "url") watchNetwork(next, () => sentBytes);
   };
   const comeBack = async (lost: Error): Promise<void> => {
+    onBreak();
     const endMs = performance.now() + comeBackMs;
     // One that broke soon after it had come back must not be opened again in a tight loop.
     if (performance.now() - readyAtMs > pausesMs.longest) pauseMs = 0;

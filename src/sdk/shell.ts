@@ -11,6 +11,8 @@ export interface ShellOptions extends Partial<TerminalSize> {
   env?: Readonly<Record<string, string>> | undefined;
   cwd?: string | undefined;
   user?: string | undefined;
+  /** Told when its connection breaks, and when it has come back. */
+  onConnection?: ((state: "broken" | "back") => void) | undefined;
   /** Closes the shell. */
   signal?: AbortSignal | undefined;
 }
@@ -44,9 +46,10 @@ export async function openShell(
   sandbox: string,
   options: ShellOptions = {},
 ): Promise<Shell> {
-  const { signal, cols = 80, rows = 24, ...start } = options;
+  const { signal, onConnection, cols = 80, rows = 24, ...start } = options;
   let size: TerminalSize = { cols, rows };
   let toldSize = size;
+  let isBroken = false;
   let received = 0n;
   let unacknowledged = 0;
   const exit = createDeferred<number>();
@@ -65,9 +68,15 @@ export async function openShell(
       return { ...size, ...(sessionId === undefined ? start : { sessionId }) };
     },
     onReady(lastSeq) {
+      if (isBroken) onConnection?.("back");
+      isBroken = false;
       if (size !== toldSize) link.say({ type: "resize", ...size });
       if (BigInt(lastSeq) > received) gate.deliver(output, Buffer.from(lostOutput));
       acknowledge();
+    },
+    onBreak() {
+      isBroken = true;
+      onConnection?.("broken");
     },
     onFrame(data) {
       if (data[0] !== frame.output || data.length < outputHeaderBytes) return;

@@ -11,6 +11,8 @@ import { createInvocation, type Invocation } from "../invocation.ts";
 import type { SandboxActions } from "../../sdk/index.ts";
 import { enterRawMode, followTerminalSize, terminalSize } from "../terminal.ts";
 
+const tellBrokenAfterMs = 1500;
+
 interface ShellFlags {
   cwd?: string;
   user?: string;
@@ -49,7 +51,14 @@ async function interactive(
 ): Promise<number> {
   const term = process.env["TERM"];
   const env = { ...(term === undefined ? {} : { TERM: term }), ...flags.env };
-  await using shell = await sandbox.shell({ ...flags, env, ...terminalSize(), signal: invocation.signal });
+  using connection = showConnection();
+  await using shell = await sandbox.shell({
+    ...flags,
+    env,
+    ...terminalSize(),
+    onConnection: connection.onChange,
+    signal: invocation.signal,
+  });
   let left: number | undefined;
   const leave = (exitCode: number): void => {
     left = exitCode;
@@ -71,6 +80,32 @@ async function interactive(
     if (left !== undefined) return left;
     throw error;
   }
+}
+
+/** Says why nothing moves on a terminal whose connection broke: not of one that is back at once. */
+function showConnection(): Disposable & { onChange: (state: "broken" | "back") => void } {
+  let timer: NodeJS.Timeout | undefined;
+  let hasTold = false;
+  return {
+    onChange(state) {
+      clearTimeout(timer);
+      if (state === "back") {
+        if (hasTold) tell("the connection is back");
+        hasTold = false;
+      } else {
+        timer = setTimeout(() => {
+          hasTold = true;
+          tell("the connection broke and is tried again for a minute; Enter ~. leaves");
+        }, tellBrokenAfterMs);
+      }
+    },
+    [Symbol.dispose]: () => clearTimeout(timer),
+  };
+}
+
+/** The terminal is raw: a line feed alone does not go to the beginning of a line. */
+function tell(text: string): void {
+  process.stderr.write(`\r\n[heyvm: ${text}]\r\n`);
 }
 
 /** `heyvm sh ID < script`: a shell on pipes. */
