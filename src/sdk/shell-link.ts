@@ -11,6 +11,7 @@ import { startDeadline } from "../core/deadline.ts";
 import { CertificateUntrustedError, ClientTimeoutError, DaemonUnavailableError } from "./client-errors.ts";
 import { answeredError } from "./daemon-lost.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { RemoteError } from "./remote-error.ts";
 import { type SendFrame, sendOver } from "./web-socket-streams.ts";
 import { brokenOff, openWebSocket, watchNetwork } from "./web-socket.ts";
 import { parseMessage } from "./wire.ts";
@@ -135,6 +136,7 @@ export function createShellLink(
     if (endpoint.kind === "url") watchNetwork(next, () => sentBytes);
   };
   const comeBack = async (lost: Error): Promise<void> => {
+    if (wanted.aborted) return end(lost);
     onBreak();
     const endMs = performance.now() + comeBackMs;
     // One that broke soon after it had come back must not be opened again in a tight loop.
@@ -191,9 +193,10 @@ export function createShellLink(
   };
 }
 
-/** What the daemon has answered stays so. */
+/** What the daemon has answered stays so, and what a proxy says before it does not. */
 function mayPass(endpoint: Endpoint, error: unknown): boolean {
   if (error instanceof ClientTimeoutError || error instanceof AbortedError) return true;
+  if (error instanceof RemoteError) return error.requestId === "";
   if (!(error instanceof DaemonUnavailableError) || error instanceof CertificateUntrustedError) return false;
   return endpoint.kind === "url" || !withoutDaemon.includes(errnoOf(error.cause));
 }
@@ -210,6 +213,8 @@ function isReason(error: unknown): error is HeyvmError {
 /** A shell whose connection merely ends would wait for its client. A daemon that does not listen is left. */
 function part(socket: WebSocket): void {
   if (socket.readyState === socket.OPEN) socket.send(JSON.stringify({ type: "close" }));
+  // A paused socket would never read the other end's half of the close.
+  socket.resume();
   socket.close();
   setTimeout(() => socket.terminate(), partingMs).unref();
 }

@@ -217,6 +217,22 @@ test("an attempt to come back that takes too long hangs nothing up: the next one
   expect(told[1]).toEqual([expect.stringContaining('"sessionId":"one"')]);
 });
 
+test("what a proxy says that does not reach the daemon for a while ends no shell", async () => {
+  let connections = 0;
+  await using server = await startWireServer({
+    refusal: () =>
+      ++connections === 2 ? "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n" : undefined,
+    webSocket(socket) {
+      ready(socket);
+      if (connections === 1) setTimeout(() => socket.terminate(), 100);
+      else socket.send(JSON.stringify({ type: "exit", code: 5 }));
+    },
+  });
+  const shell = await openShell(server.endpoint, "box");
+  expect(await shell.exit).toBe(5);
+  expect(connections).toBe(3);
+});
+
 test("a size that is given while a shell comes back is told when it has", async () => {
   const told: Told = [];
   await using server = await startDaemon(told, (socket) => {
@@ -267,6 +283,20 @@ test("a network that has gone silent under typed keys is left for another one", 
   shell.input.write("echo high-$word; exit 3\n");
   expect(await shell.exit).toBe(3);
   expect(shown()).toContain("high-tide\r\n");
+});
+
+test("a guest that prints, and takes nothing of much input for a while, is no silent network", async () => {
+  const network = await startNetwork("url");
+  const shell = await openShell(network.endpoint, await sandbox());
+  const shown = collect(shell.output);
+  shell.input.write(
+    "exec sh\nstty raw -echo; echo wai''ting; sleep 6; echo mid; sleep 40; head -c 12000000 | wc -c; exit 3\n",
+  );
+  await expect.poll(shown).toContain("waiting");
+  shell.input.write(Buffer.alloc(12_000_000, "x"));
+  expect(await shell.exit).toBe(3);
+  expect(shown()).toContain("12000000");
+  expect(network.connections).toBe(1);
 });
 
 test("a daemon that gives a client that comes back another shell has lost the one that it had", async () => {

@@ -56,6 +56,8 @@ export async function openShell(
   // Whoever doesn't look at `exit` has asked for no verdict; its failure must not end the process.
   exit.promise.catch(() => undefined);
 
+  /** What the listener throws is its own: it must not stop a shell half-way back. */
+  const tell = (state: "broken" | "back"): void => queueMicrotask(() => onConnection?.(state));
   // Also at once, as the daemon gives up what is old of a client that never does; and again after what was lost on its way.
   const acknowledge = (): void => {
     unacknowledged = 0;
@@ -68,7 +70,7 @@ export async function openShell(
       return { ...size, ...(sessionId === undefined ? start : { sessionId }) };
     },
     onReady(lastSeq) {
-      if (isBroken) onConnection?.("back");
+      if (isBroken) tell("back");
       isBroken = false;
       if (size !== toldSize) link.say({ type: "resize", ...size });
       if (BigInt(lastSeq) > received) gate.deliver(output, Buffer.from(lostOutput));
@@ -76,15 +78,16 @@ export async function openShell(
     },
     onBreak() {
       isBroken = true;
-      onConnection?.("broken");
+      tell("broken");
     },
     onFrame(data) {
       if (data[0] !== frame.output || data.length < outputHeaderBytes) return;
       const sequence = data.readBigUInt64BE(1);
-      // It had come before the connection broke.
-      if (sequence <= received) return;
-      received = sequence;
-      gate.deliver(output, data.subarray(outputHeaderBytes));
+      // Else it had come before the connection broke, and its acknowledgement was lost.
+      if (sequence > received) {
+        received = sequence;
+        gate.deliver(output, data.subarray(outputHeaderBytes));
+      }
       unacknowledged += data.length - outputHeaderBytes;
       if (unacknowledged >= acknowledgeEveryBytes) acknowledge();
     },

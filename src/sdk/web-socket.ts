@@ -84,12 +84,12 @@ export async function openWebSocket(
 export function watchNetwork(socket: WebSocket, sentBytes: () => number): void {
   let silentLooks = 0;
   let sentBefore = sentBytes();
-  const hear = (): void => {
+  socket.on("message", () => void (silentLooks = 0));
+  socket.on("pong", () => {
     silentLooks = 0;
+    // Only this shows that the daemon reads: a guest that takes nothing may still print.
     sentBefore = sentBytes();
-  };
-  socket.on("message", hear);
-  socket.on("pong", hear);
+  });
   const timer = setInterval(() => {
     // Whose own reader takes nothing does not hear what has come.
     const cannotTell = socket.isPaused || sentBytes() - sentBefore > typedBytesLimit;

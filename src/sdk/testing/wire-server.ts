@@ -15,6 +15,8 @@ export interface WireServer extends AsyncDisposable {
 export interface WireHandlers {
   http?: (request: IncomingMessage, answer: ServerResponse) => void;
   webSocket?: (socket: WebSocket, request: IncomingMessage) => void;
+  /** An answer instead of an upgrade, as a proxy gives one. */
+  refusal?: () => string | undefined;
 }
 
 export async function startWireServer(handlers: WireHandlers): Promise<WireServer> {
@@ -25,6 +27,11 @@ export async function startWireServer(handlers: WireHandlers): Promise<WireServe
   const sockets = new WebSocketServer({ noServer: true });
   if (webSocket !== undefined) {
     server.on("upgrade", (request, socket, head) => {
+      const refused = handlers.refusal?.();
+      if (refused !== undefined) {
+        socket.end(refused);
+        return;
+      }
       // What is said at once arrives with the answer, as it does at a client that is slow.
       socket.cork();
       sockets.handleUpgrade(request, socket, head, (opened) => webSocket(opened, request));
