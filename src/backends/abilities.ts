@@ -1,7 +1,8 @@
 /** What some backends can do beside what all can. */
 import type { WorkContext } from "../core/step.ts";
 import type { Image } from "../images/image.ts";
-import type { Backend, MachineMount, MachineSpec, SandboxType } from "./backend.ts";
+import type { Backend, MachineMount, MachineSpec } from "./backend.ts";
+import type { SandboxType } from "../config/machine-kinds.ts";
 
 /** A backend that can hold a machine still and let it go on. */
 export interface Pausable {

@@ -9,14 +9,12 @@
  */
 import type { Duplex } from "node:stream";
 
+import type { SandboxType } from "../config/machine-kinds.ts";
 import type { WorkContext } from "../core/step.ts";
 import type { ErrorCode } from "../errors/index.ts";
 import type { Image } from "../images/image.ts";
 
 export type BackendName = "libvirt" | "bubblewrap" | "microsandbox";
-
-/** `shell`: what the image has. `python`: python3, pip and venv work. `node`: node and npm work. */
-export type SandboxType = "shell" | "python" | "node";
 
 /** A host folder that the guest sees at `guestPath`. */
 export interface MachineMount {

@@ -1,6 +1,7 @@
 /** What a machine is, as sandboxes and templates are asked for: image, type and size. */
 import { Option } from "commander";
 
+import { type SandboxType, sandboxTypes, type SizeClass, sizeClasses } from "../config/machine-kinds.ts";
 import { statePaths } from "../config/paths.ts";
 import type { SettingKey } from "../config/settings.ts";
 import type { TemplateOptions } from "../sdk/index.ts";
@@ -10,31 +11,22 @@ import type { Invocation } from "./invocation.ts";
 
 export interface MachineFlags {
   image?: string;
-  type?: "shell" | "python" | "node";
+  type?: SandboxType;
   cpus?: number;
   memory?: number;
-  sizeClass?: "micro" | "mini" | "small" | "medium" | "large";
+  sizeClass?: SizeClass;
 }
 
 export const machineOptions = {
   image: () =>
     imageOption("--image <image>", "name, path or URL of a cloud image; see `heyvm images supported`"),
   type: () =>
-    new Option("--type <type>", "what is installed: shell (nothing more), python or node").choices([
-      "shell",
-      "python",
-      "node",
-    ]),
+    new Option("--type <type>", "what is installed: shell (nothing more), python or node").choices(
+      sandboxTypes,
+    ),
   cpus: () => numberOption("--cpus <n>", "virtual CPUs", { minimum: 0, whole: false, examples: ["1", "2"] }),
   memory: () => sizeOption("--memory <size>", "memory: 512M, 2G"),
-  sizeClass: () =>
-    new Option("--size-class <class>", "CPUs and memory by name").choices([
-      "micro",
-      "mini",
-      "small",
-      "medium",
-      "large",
-    ]),
+  sizeClass: () => new Option("--size-class <class>", "CPUs and memory by name").choices(sizeClasses),
 } as const;
 
 /** Settings that this command's environment or the settings file gives; what neither says, the daemon decides. */

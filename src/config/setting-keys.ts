@@ -2,6 +2,7 @@
 import { z } from "zod";
 
 import { backendNames } from "./backend-names.ts";
+import { sandboxTypes } from "./machine-kinds.ts";
 import { imageSearchFolders } from "./paths.ts";
 import { mirrorVariable, type Publisher, publishers } from "./publishers.ts";
 import { parseSize } from "./size.ts";
@@ -119,7 +120,7 @@ export const settingDefinitions = {
     "image of the machines in the pool; null: the one that new sandboxes get",
   ),
   "pool.type": setting(
-    z.enum(["shell", "python", "node"]),
+    z.enum(sandboxTypes),
     ["HEYVM_POOL_TYPE"],
     () => "shell" as const,
     "type of the machines in the pool",

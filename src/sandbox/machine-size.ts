@@ -1,6 +1,7 @@
 /** How big a sandbox may be, and the named sizes. */
 import { availableParallelism, totalmem } from "node:os";
 
+import type { SizeClass } from "../config/machine-kinds.ts";
 import { formatSize } from "../config/size.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import { leastMemoryOf } from "../images/index.ts";
@@ -8,22 +9,20 @@ import { leastMemoryOf } from "../images/index.ts";
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
-/** Names of sizes that users know; a hypervisor has no fraction of a CPU. */
-const sizeClasses = {
+/** A hypervisor has no fraction of a CPU. */
+const sizes: Readonly<Record<SizeClass, { cpus: number; memoryBytes: number }>> = {
   micro: { cpus: 0.25, memoryBytes: GiB / 2 },
   mini: { cpus: 0.5, memoryBytes: GiB },
   small: { cpus: 1, memoryBytes: 2 * GiB },
   medium: { cpus: 2, memoryBytes: 4 * GiB },
   large: { cpus: 4, memoryBytes: 8 * GiB },
-} as const;
-
-export type SizeClassName = keyof typeof sizeClasses;
+};
 
 export interface SizeRequest {
   cpus?: number | undefined;
   memoryBytes?: number | undefined;
   diskBytes?: number | undefined;
-  sizeClass?: SizeClassName | undefined;
+  sizeClass?: SizeClass | undefined;
 }
 
 export interface MachineSize {
@@ -45,7 +44,7 @@ export function resolveSize(
   image?: string,
 ): MachineSize {
   const warnings: string[] = [];
-  const sizeClass = request.sizeClass === undefined ? undefined : sizeClasses[request.sizeClass];
+  const sizeClass = request.sizeClass === undefined ? undefined : sizes[request.sizeClass];
   const asked = request.cpus ?? sizeClass?.cpus ?? defaults.cpus;
   checkCpus(asked);
   // An unprivileged libvirt cannot set quotas, so a part of a CPU is a whole one.

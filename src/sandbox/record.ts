@@ -1,6 +1,8 @@
 /** What is kept on disk of a sandbox: `sandboxes/<id>/record.json`. */
 import { z } from "zod";
 
+import { sandboxTypes } from "../config/machine-kinds.ts";
+
 /** Changes when a daemon of today could not read what one of yesterday wrote. */
 export const recordVersion = 1;
 
@@ -18,7 +20,7 @@ const textMap = z.record(z.string(), z.string());
 const specSchema = z.object({
   name: z.string(),
   slug: z.string(),
-  type: z.enum(["shell", "python", "node"]),
+  type: z.enum(sandboxTypes),
   backend: z.string(),
   /** libvirt connection, for the libvirt backend alone. */
   uri: z.string().optional(),

@@ -1,8 +1,9 @@
 /** From what a caller asks for to what a sandbox is, with every value checked. */
 import { InvalidArgumentError } from "../errors/index.ts";
-import type { Backend, SandboxType } from "../backends/backend.ts";
+import type { Backend } from "../backends/backend.ts";
+import type { SandboxType, SizeClass } from "../config/machine-kinds.ts";
 import { checkEnvironment, checkGuestPath, checkLabels } from "./guest-values.ts";
-import { resolveSize, type SizeClassName } from "./machine-size.ts";
+import { resolveSize } from "./machine-size.ts";
 import { type MountRequest, type MountSurroundings, resolveMounts } from "./mounts.ts";
 import type { SandboxSpec } from "./record.ts";
 
@@ -17,7 +18,7 @@ export interface CreateRequest {
   cpus?: number | undefined;
   memoryBytes?: number | undefined;
   diskBytes?: number | undefined;
-  sizeClass?: SizeClassName | undefined;
+  sizeClass?: SizeClass | undefined;
   mounts?: readonly MountRequest[] | undefined;
   /** `null`: never ends by itself; absent: as the settings say. */
   ttlSeconds?: number | null | undefined;

@@ -1,7 +1,8 @@
 /** Templates: the machines that were booted once and frozen, of which sandboxes are clones. */
 import { inStep } from "../core/step.ts";
 import { isTemplateKeeper, type TemplateInfo, type TemplateKeeper } from "../backends/abilities.ts";
-import type { Backend, SandboxType } from "../backends/backend.ts";
+import type { Backend } from "../backends/backend.ts";
+import type { SandboxType } from "../config/machine-kinds.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { resolveSize, type SizeRequest } from "./machine-size.ts";

@@ -1,7 +1,8 @@
 /** The machines of the warm pool: made as for any sandbox, up to the point where somebody wants it. */
 import { timeoutSignal } from "../core/deadline.ts";
 import { type AgentSession, runToEnd } from "../agent/index.ts";
-import type { Backend, MachineStatus, SandboxType } from "../backends/backend.ts";
+import type { Backend, MachineStatus } from "../backends/backend.ts";
+import type { SandboxType } from "../config/machine-kinds.ts";
 import { messageOf } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { identifyAgain, makeHostKeys } from "./guest-identity.ts";

@@ -4,9 +4,8 @@ import type {
   OpenPort,
   Sandbox as SandboxDocument,
   SandboxStatus,
-  SandboxTypeName,
-  SizeClass,
 } from "../api/schema.ts";
+import type { SandboxType, SizeClass } from "../config/machine-kinds.ts";
 import { nearest } from "../config/nearest.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 
@@ -34,7 +33,7 @@ export interface CreateSandboxOptions {
   /** Default: made of the name. */
   slug?: string | undefined;
   /** Default: `shell`. */
-  type?: SandboxTypeName | undefined;
+  type?: SandboxType | undefined;
   /** `debian:12`, a path or a URL. Default: the setting `image`. */
   image?: string | undefined;
   /** Default: the setting `backend_type`. */
@@ -67,7 +66,7 @@ export interface SandboxInfo {
   name: string;
   slug: string;
   status: SandboxStatus;
-  type: SandboxTypeName;
+  type: SandboxType;
   image: string | null;
   backend: string;
   uri: string | undefined;

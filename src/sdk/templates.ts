@@ -1,11 +1,6 @@
 /** Templates on the daemon's host: machines that were booted once and frozen, of which sandboxes are clones. */
-import type {
-  BuildTemplateRequest,
-  Pruned,
-  RemovedTemplate,
-  SizeClass,
-  TemplateAnswer,
-} from "../api/schema.ts";
+import type { BuildTemplateRequest, Pruned, RemovedTemplate, TemplateAnswer } from "../api/schema.ts";
+import type { SandboxType, SizeClass } from "../config/machine-kinds.ts";
 import type { CallOptions } from "../core/deadline.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import type { Transport } from "./transport.ts";
@@ -15,7 +10,7 @@ export interface TemplateInfo {
   key: string;
   /** The image's name. */
   image: string;
-  type: "shell" | "python" | "node";
+  type: SandboxType;
   backend: string;
   /** libvirt connection, for the libvirt backend alone. */
   uri: string | undefined;
@@ -36,7 +31,7 @@ export interface TemplateInfo {
 /** What the sandboxes are that the template is for; all else comes from the daemon's settings. */
 export interface TemplateOptions {
   image?: string | undefined;
-  type?: "shell" | "python" | "node" | undefined;
+  type?: SandboxType | undefined;
   backend?: string | undefined;
   uri?: string | undefined;
   cpus?: number | undefined;

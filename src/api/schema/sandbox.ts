@@ -1,8 +1,8 @@
 import { z } from "@hono/zod-openapi";
 
-export const sandboxTypes = ["shell", "python", "node"] as const;
+import { sandboxTypes, sizeClasses } from "../../config/machine-kinds.ts";
+
 export const sandboxStatuses = ["provisioning", "running", "paused", "stopped", "failed", "unknown"] as const;
-export const sizeClasses = ["micro", "mini", "small", "medium", "large"] as const;
 
 export const sandboxTypeSchema = z.enum(sandboxTypes);
 export const sandboxStatusSchema = z.enum(sandboxStatuses);
@@ -162,9 +162,7 @@ export const removedSchema = z
   })
   .openapi("Removed");
 
-export type SandboxTypeName = z.infer<typeof sandboxTypeSchema>;
 export type SandboxStatus = z.infer<typeof sandboxStatusSchema>;
-export type SizeClass = z.infer<typeof sizeClassSchema>;
 export type MountInput = z.input<typeof mountSchema>;
 export type Mount = z.infer<typeof mountSchema>;
 export type OpenPort = z.infer<typeof openPortSchema>;

@@ -1,5 +1,5 @@
 /** What the preparation has the agent run in the guest, as POSIX shell. */
-import type { SandboxType } from "../backend.ts";
+import type { SandboxType } from "../../config/machine-kinds.ts";
 
 /** Succeeds when the type's runtime is there and works. Cheap enough to be asked for every type, under emulation, too. */
 export const probeScripts: Record<SandboxType, string> = {

@@ -1,6 +1,7 @@
 /** What a domain carries about itself, so that it is found again after the daemon died and people know whose it is. */
 import { z } from "zod";
 
+import { sandboxTypes } from "../../../config/machine-kinds.ts";
 import { attributeOf, elementsAt, parseXml, textOf } from "./xml.ts";
 
 /** Namespace of our element in `<metadata>`; its last part is the version of what is in it. */
@@ -9,7 +10,7 @@ export const metadataNamespace = "https://heyvm.dev/xmlns/libvirt/machine/1";
 const machineSpec = z.object({
   id: z.string(),
   name: z.string(),
-  type: z.enum(["shell", "python", "node"]),
+  type: z.enum(sandboxTypes),
   image: z
     .object({
       reference: z.string(),

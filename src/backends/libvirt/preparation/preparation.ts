@@ -3,7 +3,7 @@ import { timeoutSignal } from "../../../core/deadline.ts";
 import { inStep, type Step } from "../../../core/step.ts";
 import type { AgentSession } from "../../../agent/types.ts";
 import type { Image } from "../../../images/image.ts";
-import type { SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../../config/machine-kinds.ts";
 import { bootGuest, explainGuestFailure, type GuestBootOptions } from "./guest-boot.ts";
 import { domainEnd } from "../domain/domain-end.ts";
 import type { NetworkShape } from "../domain/domain-devices.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../../config/machine-kinds.ts";
 import type { PreparationOptions, prepareGuest } from "./preparation.ts";
 import { createPreparedDisks } from "./prepared-disk.ts";
 import { createMemoryHost, type MemoryHost } from "../testing/memory-host.ts";

@@ -8,7 +8,7 @@ import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Step, WorkContext } from "../../../core/step.ts";
 import { createSharedWork } from "../../../core/shared-work.ts";
 import type { Image } from "../../../images/image.ts";
-import type { SandboxType } from "../../backend.ts";
+import { type SandboxType, sandboxTypes } from "../../../config/machine-kinds.ts";
 import { type GuestFile, guestFiles } from "../../guest/guest-files.ts";
 import {
   installRuntimeScript,
@@ -21,7 +21,6 @@ import { ensureImageSource } from "./image-source.ts";
 import { machineNames, newBuild, sharedDiskName, shortHash } from "../names.ts";
 import { type PreparationOptions, prepareGuest } from "./preparation.ts";
 import { ownPreparation } from "../process-mark.ts";
-import { sandboxTypes } from "./provided-types.ts";
 import { findSharedDisk, publishSharedDisk } from "../storage/shared-disk.ts";
 import { createKeyedLock } from "../../../core/lock.ts";
 

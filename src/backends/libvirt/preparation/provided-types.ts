@@ -1,11 +1,8 @@
 /** Which types' runtimes a guest has. */
 import type { AgentSession } from "../../../agent/types.ts";
-import type { SandboxType } from "../../backend.ts";
+import { type SandboxType, sandboxTypes } from "../../../config/machine-kinds.ts";
 import { runInGuest } from "./guest-command.ts";
 import { probeScripts } from "../../guest/guest-scripts.ts";
-
-/** Every type, `shell` first: it needs nothing. */
-export const sandboxTypes = ["shell", "python", "node"] as const satisfies readonly SandboxType[];
 
 const probeTimeoutMs = 180_000;
 

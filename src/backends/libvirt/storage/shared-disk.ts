@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 
+import { sandboxTypes } from "../../../config/machine-kinds.ts";
 import { parseJson } from "../domain/domain-metadata.ts";
 import type { Storage } from "../host.ts";
 import { markerName, type SharedKind } from "../names.ts";
@@ -20,7 +21,7 @@ const stampSchema = z.object({
 });
 
 const templateSchema = z.object({
-  type: z.enum(["shell", "python", "node"]),
+  type: z.enum(sandboxTypes),
   accelerator: z.enum(["kvm", "tcg"]),
   vcpus: z.number(),
   memoryBytes: z.number(),

@@ -4,7 +4,7 @@ import { chmod, writeFile } from "node:fs/promises";
 import { timeoutSignal } from "../../../core/deadline.ts";
 import type { Step } from "../../../core/step.ts";
 import type { Image } from "../../../images/image.ts";
-import type { SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../../config/machine-kinds.ts";
 import { domainEnd } from "../domain/domain-end.ts";
 import type { PreparationMetadata } from "../domain/domain-metadata.ts";
 import { buildDomainXml } from "../domain/domain-xml.ts";

@@ -10,7 +10,7 @@ import { createSharedWork } from "../../../core/shared-work.ts";
 import { formatSize } from "../../../config/size.ts";
 import { AbortedError, firstLine, HeyvmError, toHeyvmError } from "../../../errors/index.ts";
 import type { Image } from "../../../images/image.ts";
-import type { SandboxType } from "../../backend.ts";
+import type { SandboxType } from "../../../config/machine-kinds.ts";
 import type { LibvirtHost } from "../host.ts";
 import { newBuild } from "../names.ts";
 import { ownPreparation } from "../process-mark.ts";
