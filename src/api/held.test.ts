@@ -25,7 +25,12 @@ test("its commands end with the reason, and it goes on when there is room", asyn
     status: "paused",
     error_message: expect.stringContaining(`heyvm resume ${made.id}`),
   });
-  expect(await run("true")).toMatchObject({ code: "wrong_state", hint: `heyvm resume ${made.id}` });
+  // Also to who comes later, and has not seen it end.
+  expect(await run("true")).toMatchObject({
+    code: "wrong_state",
+    hint: `heyvm resume ${made.id}`,
+    detail: expect.stringContaining((await state()).error_message),
+  });
   // It may have gone on for a moment: the write is tried again.
   await api.call("POST", "/sandboxes/box/resume");
   await expect.poll(state).toMatchObject({ status: "paused" });

@@ -2,7 +2,7 @@
 import type { RunningCommand, TerminalSize } from "../agent/types.ts";
 import { InvalidArgumentError } from "../errors/index.ts";
 import { checkEnvironment } from "./guest-values.ts";
-import { type LiveSandbox, statusOf } from "./registry.ts";
+import { type LiveSandbox, standingOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 
 export interface CommandRequest {
@@ -25,7 +25,7 @@ export async function execInSandbox(
   signal: AbortSignal,
 ): Promise<RunningCommand> {
   const { record } = sandbox;
-  needsTransition(record.id, statusOf(sandbox), "use");
+  needsTransition(standingOf(sandbox), "use");
   checkEnvironment("env", request.env ?? {});
   const texts = [request.command, ...(request.args ?? [])];
   if (texts.some((text) => text.includes("\0"))) {

@@ -6,7 +6,7 @@ import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { refuseRemoved } from "./remove.ts";
-import { type LiveSandbox, statusOf } from "./registry.ts";
+import { type LiveSandbox, standingOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 
 /** A paused sandbox uses no CPU and keeps its memory. The session stays: commands go on after a short pause. */
@@ -18,7 +18,7 @@ export async function pauseSandbox(
   await sandbox.lock.run(
     "pausing the sandbox",
     async () => {
-      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "pause")) return;
+      if (!needsTransition(standingOf(sandbox), "pause")) return;
       const backend = await pausableBackend(context, sandbox);
       const agent = sandbox.session.current();
       // From here on a silent agent is no dead one.
@@ -47,7 +47,7 @@ export async function resumeSandbox(
     "resuming the sandbox",
     async () => {
       refuseRemoved(context, sandbox);
-      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "resume")) return;
+      if (!needsTransition(standingOf(sandbox), "resume")) return;
       const backend = await pausableBackend(context, sandbox);
       await backend.resume(sandbox.record.id, signal);
       sandbox.session.current()?.release();

@@ -5,6 +5,7 @@ import { freeSlug } from "./names.ts";
 import type { PublishedPorts } from "./ports.ts";
 import type { SandboxRecord, SandboxStatus } from "./record.ts";
 import type { SessionHolder } from "./sessions.ts";
+import type { Standing } from "./states.ts";
 
 /** One sandbox with what only a living daemon has. */
 export interface LiveSandbox {
@@ -88,6 +89,12 @@ export function mayRun(sandbox: LiveSandbox): boolean {
 /** The status that users see. */
 export function statusOf(sandbox: LiveSandbox): SandboxStatus {
   return sandbox.unreachable === undefined ? sandbox.record.status : "unknown";
+}
+
+/** What a verb is judged by. */
+export function standingOf(sandbox: LiveSandbox): Standing {
+  const { id, errorMessage } = sandbox.record;
+  return { id, status: statusOf(sandbox), why: sandbox.unreachable ?? errorMessage };
 }
 
 export function createSandboxRegistry(): SandboxRegistry {

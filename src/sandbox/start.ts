@@ -9,7 +9,7 @@ import { backendOf, machineSpecOf } from "./machine.ts";
 import { checkMountsAgain, recordFolders } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
 import { refuseRemoved } from "./remove.ts";
-import { type LiveSandbox, statusOf } from "./registry.ts";
+import { type LiveSandbox, standingOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 import { messageOf, toHeyvmError } from "../errors/index.ts";
 
@@ -26,7 +26,7 @@ export async function startSandbox(
     "starting the sandbox",
     async () => {
       refuseRemoved(context, sandbox);
-      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "start")) return;
+      if (!needsTransition(standingOf(sandbox), "start")) return;
       await startMachine(context, sandbox, whole);
     },
     whole.signal,

@@ -15,10 +15,18 @@ const transitions: Record<Verb, { from: readonly SandboxStatus[]; holds: readonl
   use: { from: ["running"], holds: [] },
 };
 
+/** How a sandbox is, and why, where nobody has asked for that: its host's disk is full, say. */
+export interface Standing {
+  id: string;
+  status: SandboxStatus;
+  why: string | undefined;
+}
+
 /** A verb that the sandbox's status does not allow. */
 export class WrongStateError extends HeyvmError {
-  constructor(id: string, status: SandboxStatus, verb: Verb) {
-    super("wrong_state", `sandbox ${id} is ${status}: ${doing[verb]} needs it ${neededFor(verb)}`, {
+  constructor({ id, status, why }: Standing, verb: Verb) {
+    const because = why === undefined ? "" : ` (${why})`;
+    super("wrong_state", `sandbox ${id} is ${status}: ${doing[verb]} needs it ${neededFor(verb)}${because}`, {
       hint: remedy(id, status),
       details: { id, status },
     });
@@ -26,11 +34,12 @@ export class WrongStateError extends HeyvmError {
 }
 
 /** `true`: there is something to do; `false`: it already is so. Throws `wrong_state` for anything else. */
-export function needsTransition(id: string, status: SandboxStatus, verb: Verb): boolean {
+export function needsTransition(standing: Standing, verb: Verb): boolean {
+  const { status } = standing;
   const { from, holds } = transitions[verb];
   if (holds.includes(status)) return false;
   if (from.includes(status)) return true;
-  throw new WrongStateError(id, status, verb);
+  throw new WrongStateError(standing, verb);
 }
 
 const doing: Record<Verb, string> = {

@@ -9,7 +9,7 @@ import { checkMountsAgain } from "./mounts-again.ts";
 import type { Progress } from "./progress.ts";
 import type { SandboxRecord } from "./record.ts";
 import { refuseRemoved } from "./remove.ts";
-import { type LiveSandbox, statusOf } from "./registry.ts";
+import { type LiveSandbox, standingOf } from "./registry.ts";
 import { startMachine } from "./start.ts";
 import { needsTransition } from "./states.ts";
 
@@ -37,7 +37,7 @@ export async function stopSandbox(
   await sandbox.lock.run(
     "stopping the sandbox",
     async () => {
-      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "stop")) return;
+      if (!needsTransition(standingOf(sandbox), "stop")) return;
       await stopMachine(context, sandbox, options.graceMs ?? defaultGraceMs, "stopped");
     },
     options.signal,
@@ -53,7 +53,7 @@ export async function killSandbox(
   await sandbox.lock.run(
     "killing the sandbox",
     async () => {
-      if (!needsTransition(sandbox.record.id, statusOf(sandbox), "kill")) return;
+      if (!needsTransition(standingOf(sandbox), "kill")) return;
       await stopMachine(context, sandbox, 0, "stopped");
     },
     signal,
@@ -72,7 +72,7 @@ export async function restartSandbox(
     "restarting the sandbox",
     async () => {
       refuseRemoved(context, sandbox);
-      needsTransition(sandbox.record.id, statusOf(sandbox), "restart");
+      needsTransition(standingOf(sandbox), "restart");
       if (sandbox.record.status !== "stopped") {
         // One that could not start again, because of another one's guest or a folder that is gone, had better go on.
         await checkMountsAgain(context, sandbox, whole.signal);

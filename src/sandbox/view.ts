@@ -6,7 +6,7 @@ import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import type { SandboxRecord, SandboxStatus } from "./record.ts";
 import { refresh } from "./reconcile.ts";
-import { type LiveSandbox, statusOf } from "./registry.ts";
+import { type LiveSandbox, standingOf, statusOf } from "./registry.ts";
 import { needsTransition } from "./states.ts";
 
 export interface SandboxView {
@@ -78,7 +78,7 @@ export async function sandboxStatistics(
   sandbox: LiveSandbox,
   signal: AbortSignal,
 ): Promise<{ guest: GuestStatistics; cpuUsagePercent: number | undefined }> {
-  needsTransition(sandbox.record.id, statusOf(sandbox), "use");
+  needsTransition(standingOf(sandbox), "use");
   return await takeStatistics(sandbox, AbortSignal.any([signal, timeoutSignal(statisticsTimeoutMs)]));
 }
 
