@@ -70,6 +70,7 @@ async function openWithDeadline(
   { autostart }: { autostart: boolean },
 ): Promise<OpenedRpc> {
   const { signal, timeoutMs = defaultTimeoutMs } = options;
+  // Looked at below, and so kept until it fires: `AbortSignal.any` alone would not hold it.
   const deadline = AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1));
   const either = signal === undefined ? deadline : AbortSignal.any([signal, deadline]);
   const what = `connecting to ${uri.text}`;

@@ -38,6 +38,7 @@ const helperNames = {
 export async function startSystemDaemon(options: StartSystemDaemonOptions = {}): Promise<StartedDaemon[]> {
   const { signal, timeoutMs = 30_000, idleTimeoutSeconds = 120, env = process.env } = options;
   if (process.geteuid?.() !== 0) throw new LibvirtConnectError("only root can start libvirt's system daemon");
+  // Looked at below, and so kept until it fires: `AbortSignal.any` alone would not hold it.
   const deadline = AbortSignal.timeout(timeoutMs);
   const either = signal === undefined ? deadline : AbortSignal.any([signal, deadline]);
   if (await someoneListens(either)) return [];
