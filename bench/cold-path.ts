@@ -6,7 +6,9 @@
  *
  * Removes prepared disks that no sandbox stands on; the next sandboxes of theirs make them again.
  */
-import { sandboxTypeSchema } from "../src/api/schema.ts";
+import { z } from "zod";
+
+import { sandboxTypes } from "../src/config/machine-kinds.ts";
 import { Heyvm } from "../src/sdk/index.ts";
 import { createToFirstOutput, type FirstOutput } from "./first-output.ts";
 import { formatMs, median, printTable } from "./statistics.ts";
@@ -15,7 +17,7 @@ import { formatMs, median, printTable } from "./statistics.ts";
 type Start = Omit<FirstOutput, "sandbox">;
 
 const [image = "debian:12", runs = "3", wantedType = "shell"] = process.argv.slice(2);
-const type = sandboxTypeSchema.parse(wantedType);
+const type = z.enum(sandboxTypes).parse(wantedType);
 using heyvm = await Heyvm.connect({ onNotice: (message) => console.error(message) });
 
 await heyvm.images.pull(image);

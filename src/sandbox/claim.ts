@@ -11,7 +11,7 @@ import { enterService, provisioningRecord, undo, wholly } from "./making.ts";
 import type { Progress } from "./progress.ts";
 import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox, NameReservation } from "./registry.ts";
-import type { CreateRequest } from "./spec.ts";
+import type { CreateRequest } from "./shape.ts";
 import { reserveNames, type Wanted } from "./wanted.ts";
 import type { WarmMachine } from "./warm-pool.ts";
 

@@ -7,7 +7,7 @@ import type { Progress } from "./progress.ts";
 import { makeReadyMachine } from "./ready-machine.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { checkMountsApart } from "./replaceable-mounts.ts";
-import type { CreateRequest } from "./spec.ts";
+import type { CreateRequest } from "./shape.ts";
 import { checkNames, chooseId, mountHolders, reserveNames, resolveRequest, type Wanted } from "./wanted.ts";
 
 /** On any failure, and when the signal aborts, nothing is left of the sandbox. */

@@ -15,7 +15,7 @@ export { findSandbox } from "./reconcile.ts";
 export { type LiveSandbox } from "./registry.ts";
 export { removeSandbox } from "./remove.ts";
 export { type OpenSandboxes, openSandboxes, type SandboxesOptions } from "./sandboxes.ts";
-export { type CreateRequest } from "./spec.ts";
+export { type CreateRequest, type TemplateBuildRequest } from "./shape.ts";
 export { startSandbox } from "./start.ts";
 export { killSandbox, restartSandbox, stopSandbox } from "./stop.ts";
 export {
@@ -23,7 +23,7 @@ export {
   listTemplates,
   pruneTemplates,
   removeTemplate,
-  type TemplateBuildRequest,
   type TemplateView,
 } from "./templates.ts";
-export { sandboxStatistics, type SandboxView, viewSandbox, viewWithUsage } from "./view.ts";
+export { sandboxStatistics, viewSandbox, viewWithUsage } from "./view.ts";
+export { fromWire, toWire } from "./wire-names.ts";

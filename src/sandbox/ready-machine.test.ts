@@ -15,7 +15,7 @@ import { enter, provisioningRecord, wholly } from "./making.ts";
 import { silentProgress } from "./progress.ts";
 import { makeReadyMachine } from "./ready-machine.ts";
 import { type OpenSandboxes, openSandboxes } from "./sandboxes.ts";
-import type { CreateRequest } from "./spec.ts";
+import type { CreateRequest } from "./shape.ts";
 import { createProcessBackend } from "./testing/process-backend.ts";
 import { chooseId, resolveRequest } from "./wanted.ts";
 
@@ -126,7 +126,7 @@ test.each(["ends", "silent"] as const)(
 test("one that works and then waits for its network is not made again", async () => {
   const cloneMs = 10_000;
   works = async () => await delay(cloneMs + 500);
-  expect(await makeReady(cloneMs, { network: true })).toEqual({ how: "cloned" });
+  expect(await makeReady(cloneMs, { needsNetwork: true })).toEqual({ how: "cloned" });
   expect(made).toEqual(["clone"]);
 });
 

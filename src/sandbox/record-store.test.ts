@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 
 import { sandboxPaths, type StatePaths, statePaths } from "../config/paths.ts";
-import type { SandboxRecord } from "./record.ts";
+import { recordSchema, type SandboxRecord } from "./record.ts";
 import { createRecordStore } from "./record-store.ts";
 
 const id = "sb-0123abcd";
@@ -50,6 +50,17 @@ test("a record reads back as it was saved, and no temporary file stays", async (
   await store.save({ ...record, status: "stopped" });
   expect(await store.load()).toEqual([{ record: { ...record, status: "stopped" }, damaged: false }]);
   expect(await readdir(sandboxPaths(state, id).folder)).toEqual(["record.json"]);
+});
+
+test("a record that an earlier version wrote is read, with all that was asked for", async () => {
+  const state = await testState();
+  const text = await readFile(new URL("testing/record-of-0.1.json", import.meta.url), "utf8");
+  const written = recordSchema.parse(JSON.parse(text));
+  await mkdir(sandboxPaths(state, written.id).folder, { recursive: true });
+  await writeFile(sandboxPaths(state, written.id).record, text);
+  const { image, ...spec } = JSON.parse(text).spec;
+  expect(await createRecordStore(state).load()).toEqual([{ record: written, damaged: false }]);
+  expect(written.spec).toEqual({ ...spec, image: expect.objectContaining({ reference: image.reference }) });
 });
 
 test("what a create left unfinished is removed, and a folder that lost its record is shown", async () => {

@@ -1,7 +1,7 @@
 /** What is kept on disk of a sandbox: `sandboxes/<id>/record.json`. */
 import { z } from "zod";
 
-import { sandboxTypes } from "../config/machine-kinds.ts";
+import { createShape, sandboxStatuses } from "./shape.ts";
 
 /** Changes when a daemon of today could not read what one of yesterday wrote. */
 export const recordVersion = 1;
@@ -15,46 +15,50 @@ const imageSchema = z.object({
   architecture: z.enum(["x86_64", "aarch64"]),
 });
 
-const textMap = z.record(z.string(), z.string());
-
-const specSchema = z.object({
-  name: z.string(),
-  slug: z.string(),
-  type: z.enum(sandboxTypes),
-  backend: z.string(),
-  /** libvirt connection, for the libvirt backend alone. */
-  uri: z.string().optional(),
-  /** As the user named it. */
-  imageReference: z.string().optional(),
-  /** What the reference was at the create; a start needs the same one. */
-  image: imageSchema.optional(),
-  cpus: z.number(),
-  memoryBytes: z.number(),
-  diskBytes: z.number().optional(),
-  mounts: z.array(
-    z.object({
-      hostPath: z.string(),
-      guestPath: z.string(),
-      readOnly: z.boolean(),
-      /** Which folder that was at the last start: `folderIdentity`; absent before the first. */
-      folder: z.string().optional(),
-    }),
-  ),
-  network: z.boolean(),
-  ttlSeconds: z.number().nullable(),
-  startCommand: z.string().optional(),
-  workingDirectory: z.string(),
-  openPorts: z.array(z.object({ guestPort: z.number(), hostPort: z.number() })),
-  env: textMap,
-  setupHooks: z.array(z.string()),
-  labels: textMap,
-});
+/**
+ * What was asked for, and what was made of it. Fields that a later version knows are left out, as are those that say nothing
+ * of the sandbox itself.
+ */
+const specSchema = createShape
+  .omit({ image: true, sizeClass: true, needsNetwork: true, clone: true })
+  .required({
+    name: true,
+    slug: true,
+    type: true,
+    backend: true,
+    cpus: true,
+    memoryBytes: true,
+    workingDirectory: true,
+    env: true,
+    setupHooks: true,
+    labels: true,
+  })
+  .extend({
+    /** As the user named it. */
+    imageReference: z.string().optional(),
+    /** What the reference was at the create; a start needs the same one. */
+    image: imageSchema.optional(),
+    mounts: z.array(
+      z.object({
+        hostPath: z.string(),
+        guestPath: z.string(),
+        readOnly: z.boolean(),
+        /** Which folder that was at the last start: `folderIdentity`; absent before the first. */
+        folder: z.string().optional(),
+      }),
+    ),
+    network: z.boolean(),
+    /** As the settings may say, too. */
+    ttlSeconds: z.number().nullable(),
+    openPorts: z.array(z.object({ guestPort: z.number(), hostPort: z.number() })),
+  })
+  .strip();
 
 export const recordSchema = z.object({
   version: z.literal(recordVersion),
   id: z.string(),
   /** `unknown` is never stored: it is what a sandbox is while its backend cannot be asked. */
-  status: z.enum(["provisioning", "running", "paused", "stopped", "failed"]),
+  status: z.enum(sandboxStatuses).exclude(["unknown"]),
   /** A removal began: it is tried again when it failed, also by the next daemon. */
   removing: z.boolean(),
   /** A start began: until it has ended, the machine may run without what its user counts on. */
@@ -80,4 +84,3 @@ export type GuestSetUp = NonNullable<SandboxRecord["setUp"]>;
 export type SandboxSpec = z.infer<typeof specSchema>;
 export type SandboxRecord = z.infer<typeof recordSchema>;
 export type StoredStatus = SandboxRecord["status"];
-export type SandboxStatus = StoredStatus | "unknown";

@@ -3,7 +3,8 @@ import { HeyvmError } from "../errors/index.ts";
 import { createLock, type Lock } from "../core/lock.ts";
 import { freeSlug } from "./names.ts";
 import type { PublishedPorts } from "./ports.ts";
-import type { SandboxRecord, SandboxStatus } from "./record.ts";
+import type { SandboxRecord } from "./record.ts";
+import type { SandboxStatus } from "./shape.ts";
 import type { SessionHolder } from "./sessions.ts";
 import type { Standing } from "./states.ts";
 

@@ -1,6 +1,6 @@
 /** Which verb a sandbox takes in which status. */
 import { HeyvmError } from "../errors/index.ts";
-import type { SandboxStatus } from "./record.ts";
+import type { SandboxStatus } from "./shape.ts";
 
 export type Verb = "start" | "stop" | "restart" | "pause" | "resume" | "kill" | "use";
 

@@ -2,24 +2,16 @@
 import { inStep } from "../core/step.ts";
 import { isTemplateKeeper, type TemplateInfo, type TemplateKeeper } from "../backends/abilities.ts";
 import type { Backend } from "../backends/backend.ts";
-import type { SandboxType } from "../config/machine-kinds.ts";
 import { HeyvmError, InvalidArgumentError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
-import { resolveSize, type SizeRequest } from "./machine-size.ts";
+import { resolveSize } from "./machine-size.ts";
 import type { Progress } from "./progress.ts";
+import type { TemplateBuildRequest } from "./shape.ts";
 
 /** A template, and the backend that has it. */
 export interface TemplateView extends TemplateInfo {
   backend: string;
   uri: string | undefined;
-}
-
-/** What a template is for; all else comes from the settings. */
-export interface TemplateBuildRequest extends Omit<SizeRequest, "diskBytes"> {
-  image?: string | undefined;
-  type?: SandboxType | undefined;
-  backend?: string | undefined;
-  uri?: string | undefined;
 }
 
 interface Kept {

@@ -4,23 +4,10 @@ import type { GuestStatistics } from "../agent/types.ts";
 import { type HostMemory, isMemoryTeller } from "../backends/abilities.ts";
 import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
-import type { SandboxRecord, SandboxStatus } from "./record.ts";
 import { refresh } from "./reconcile.ts";
 import { type LiveSandbox, standingOf, statusOf } from "./registry.ts";
+import type { SandboxDescription } from "./shape.ts";
 import { needsTransition } from "./states.ts";
-
-export interface SandboxView {
-  record: SandboxRecord;
-  status: SandboxStatus;
-  errorMessage: string | undefined;
-  warnings: readonly string[];
-  uptimeSeconds: number | undefined;
-  /** Per cent of the sandbox's CPUs. */
-  cpuUsagePercent: number | undefined;
-  memoryUsedBytes: number | undefined;
-  /** What its machine takes of this host's. */
-  hostMemory: HostMemory | undefined;
-}
 
 interface Usage {
   statistics?: Awaited<ReturnType<typeof takeStatistics>> | undefined;
@@ -32,13 +19,19 @@ const glanceTimeoutMs = 1500;
 const statisticsTimeoutMs = 10_000;
 
 /** Without a look at its use of CPU and memory. Never fails: what cannot be known is absent. */
-export async function viewSandbox(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
+export async function viewSandbox(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+): Promise<SandboxDescription> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
   return viewOf(sandbox, {});
 }
 
 /** With what guest and host tell of its use of CPU and memory, if they answer soon. Never fails. */
-export async function viewWithUsage(context: SandboxContext, sandbox: LiveSandbox): Promise<SandboxView> {
+export async function viewWithUsage(
+  context: SandboxContext,
+  sandbox: LiveSandbox,
+): Promise<SandboxDescription> {
   if (sandbox.unreachable !== undefined) await refresh(context, sandbox);
   const signal = timeoutSignal(glanceTimeoutMs);
   const [statistics, hostMemory] = await Promise.all([
@@ -49,19 +42,47 @@ export async function viewWithUsage(context: SandboxContext, sandbox: LiveSandbo
   return viewOf(sandbox, { statistics, hostMemory });
 }
 
-function viewOf(sandbox: LiveSandbox, { statistics, hostMemory }: Usage): SandboxView {
-  const status = statusOf(sandbox);
+function viewOf(sandbox: LiveSandbox, { statistics, hostMemory }: Usage): SandboxDescription {
   const { record } = sandbox;
+  const { name, slug, type, imageReference, backend, uri, ...spec } = record.spec;
+  const { image: _image, setupHooks: _setupHooks, network, mounts, openPorts, ...same } = spec;
   return {
-    record,
-    status,
-    errorMessage: sandbox.unreachable ?? record.errorMessage,
+    id: record.id,
+    name,
+    slug,
+    status: statusOf(sandbox),
+    type,
+    image: imageReference ?? null,
+    backend,
+    uri,
+    ...same,
+    diskBytes: same.diskBytes ?? null,
+    mounts: mounts.map(({ hostPath, guestPath, readOnly }) => ({
+      hostPath,
+      sandboxPath: guestPath,
+      readOnly,
+    })),
+    needsNetwork: network,
+    createdAt: new Date(record.createdAtMs).toISOString(),
+    startedAt: isoTime(record.startedAtMs),
+    expiresAt: isoTime(record.expiresAtMs),
+    uptimeSeconds: record.startedAtMs === null ? null : secondsSince(record.startedAtMs),
+    cpuUsage: statistics?.cpuUsagePercent ?? null,
+    memoryUsageBytes:
+      statistics === undefined
+        ? null
+        : statistics.guest.memoryTotalBytes - statistics.guest.memoryAvailableBytes,
+    hostMemory: hostMemory ?? null,
+    openPorts: openPorts.map((port) => (port.guestPort === port.hostPort ? port.guestPort : port)),
     warnings: [...record.warnings, ...sandbox.notices],
-    uptimeSeconds: record.startedAtMs === null ? undefined : secondsSince(record.startedAtMs),
-    cpuUsagePercent: statistics?.cpuUsagePercent,
-    memoryUsedBytes: statistics && statistics.guest.memoryTotalBytes - statistics.guest.memoryAvailableBytes,
-    hostMemory,
+    startMode: record.start?.how,
+    startReason: record.start?.reason,
+    errorMessage: sandbox.unreachable ?? record.errorMessage,
   };
+}
+
+function isoTime(momentMs: number | null): string | null {
+  return momentMs === null ? null : new Date(momentMs).toISOString();
 }
 
 async function lookAtHost(

@@ -7,7 +7,8 @@ import { checkName, checkSlug, slugOf } from "./names.ts";
 import type { SandboxSpec } from "./record.ts";
 import { mayRun, type NameReservation } from "./registry.ts";
 import type { MountHolder } from "./replaceable-mounts.ts";
-import { type CreateRequest, resolveSpec } from "./spec.ts";
+import type { CreateRequest } from "./shape.ts";
+import { resolveSpec } from "./spec.ts";
 import { unrecordedMounts } from "./unrecorded-mounts.ts";
 
 export interface Wanted {

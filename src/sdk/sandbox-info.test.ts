@@ -56,7 +56,7 @@ test("options that are there pass, and what is undefined stays so", () => {
   };
   expect(toCreateRequest(options)).toMatchObject({
     memory: 5,
-    mounts: [{ host_path: "/a", sandbox_path: "/b", read_only: false }],
+    mounts: [{ host_path: "/a", sandbox_path: "/b" }],
     open_ports: [80],
     name: undefined,
   });

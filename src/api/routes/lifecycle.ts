@@ -10,6 +10,7 @@ import {
   resumeSandbox,
   startSandbox,
   stopSandbox,
+  toWire,
   viewSandbox,
 } from "../../sandbox/index.ts";
 import type { Api, ApiContext } from "../api-env.ts";
@@ -18,7 +19,6 @@ import { answerWithProgress } from "../progress-answer.ts";
 import { type Sandbox, sandboxSchema, stopSandboxSchema } from "../schema.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody } from "../validate.ts";
-import { toSandbox } from "../wire.ts";
 import { sandboxParams } from "./parameters.ts";
 
 const noBody = z.strictObject({});
@@ -27,8 +27,7 @@ const tag = "life cycle";
 export function addLifecycleRoutes(api: Api, { context, log }: ApiServices): void {
   const find = async (c: ApiContext): Promise<LiveSandbox> =>
     await findSandbox(context, c.req.param("id") ?? "");
-  const show = async (sandbox: LiveSandbox): Promise<Sandbox> =>
-    toSandbox(await viewSandbox(context, sandbox));
+  const show = async (sandbox: LiveSandbox): Promise<Sandbox> => toWire(await viewSandbox(context, sandbox));
 
   addEndpoint(api, verb("start", "Start it again", true), async (c) => {
     await readBody(c, noBody);

@@ -3,11 +3,14 @@ import { z } from "@hono/zod-openapi";
 
 import { InvalidArgumentError } from "../../errors/index.ts";
 import {
+  type CreateRequest,
   createSandbox,
   findSandbox,
+  fromWire,
   type LiveSandbox,
   removeSandbox,
   sandboxStatistics,
+  toWire,
   viewSandbox,
   viewWithUsage,
 } from "../../sandbox/index.ts";
@@ -28,7 +31,6 @@ import {
 } from "../schema.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody, readQuery } from "../validate.ts";
-import { fromCreateRequest, toSandbox } from "../wire.ts";
 import { flag, sandboxParams, wholeNumber } from "./parameters.ts";
 
 const tag = "sandboxes";
@@ -56,7 +58,7 @@ const inactiveQuery = z.strictObject({
 export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void {
   const { registry } = context;
   const show = async (sandboxes: readonly LiveSandbox[]): Promise<Sandbox[]> =>
-    await Promise.all(sandboxes.map(async (sandbox) => toSandbox(await viewSandbox(context, sandbox))));
+    await Promise.all(sandboxes.map(async (sandbox) => toWire(await viewSandbox(context, sandbox))));
 
   addEndpoint(
     api,
@@ -71,12 +73,12 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       streams: true,
     },
     async (c) => {
-      const request = fromCreateRequest(await readBody(c, createSandboxSchema));
+      const request = fromWire<CreateRequest>(await readBody(c, createSandboxSchema));
       return await answerWithProgress(c, {
         type: "sandbox",
         status: 201,
         work: async (progress) =>
-          toSandbox(await viewSandbox(context, await createSandbox(context, request, progress))),
+          toWire(await viewSandbox(context, await createSandbox(context, request, progress))),
         onFailure: (error) => log.warn({ err: error, request_id: c.get("requestId") }, "create failed"),
       });
     },
@@ -140,7 +142,7 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
         sandbox = registry.resolve(reference);
       }
       const view = stats ? viewWithUsage : viewSandbox;
-      return c.json(toSandbox(await view(context, sandbox)));
+      return c.json(toWire(await view(context, sandbox)));
     },
   );
 

@@ -1,7 +1,14 @@
 /** Templates: what sandboxes are cloned from. */
 import { z } from "@hono/zod-openapi";
 
-import { buildTemplate, listTemplates, pruneTemplates, removeTemplate } from "../../sandbox/index.ts";
+import {
+  buildTemplate,
+  fromWire,
+  listTemplates,
+  pruneTemplates,
+  removeTemplate,
+  type TemplateBuildRequest,
+} from "../../sandbox/index.ts";
 import type { Api } from "../api-env.ts";
 import { addEndpoint } from "../endpoint.ts";
 import { answerWithProgress } from "../progress-answer.ts";
@@ -16,7 +23,7 @@ import {
 } from "../schema.ts";
 import type { ApiServices } from "../services.ts";
 import { readBody } from "../validate.ts";
-import { fromBuildTemplateRequest, toTemplateAnswer } from "../wire.ts";
+import { toTemplateAnswer } from "../wire.ts";
 
 const tag = "templates";
 const templateParams = z.object({ key: z.string() });
@@ -45,7 +52,7 @@ export function addTemplateRoutes(api: Api, { context, log }: ApiServices): void
         type: "template",
         status: 200,
         work: async (progress) =>
-          toTemplateAnswer(await buildTemplate(context, fromBuildTemplateRequest(body), progress)),
+          toTemplateAnswer(await buildTemplate(context, fromWire<TemplateBuildRequest>(body), progress)),
         onFailure: (error) => log.warn({ err: error, ...body }, "making a template failed"),
       });
     },

@@ -1,6 +1,8 @@
 import { z } from "@hono/zod-openapi";
 
-import { sandboxTypeSchema, sizeClassSchema } from "./sandbox.ts";
+import { sandboxTypes } from "../../config/machine-kinds.ts";
+import { templateShape } from "../../sandbox/shape.ts";
+import { onWire } from "./on-wire.ts";
 
 /** A machine that was booted once and frozen, of which sandboxes are clones. */
 export const templateSchema = z
@@ -9,7 +11,7 @@ export const templateSchema = z
     key: z.string(),
     /** The image's name. */
     image: z.string(),
-    sandbox_type: sandboxTypeSchema,
+    sandbox_type: z.enum(sandboxTypes),
     backend_type: z.string(),
     /** libvirt connection, for the libvirt backend alone. */
     uri: z.string().optional(),
@@ -31,18 +33,7 @@ export const templateSchema = z
 export const templateListSchema = z.array(templateSchema).openapi("TemplateList");
 
 /** `POST /templates`. All is optional: what is absent comes from the daemon's settings, as for a sandbox. */
-export const buildTemplateSchema = z
-  .strictObject({
-    image: z.string().min(1).optional(),
-    sandbox_type: sandboxTypeSchema.optional(),
-    backend_type: z.string().min(1).optional(),
-    uri: z.string().min(1).optional(),
-    cpus: z.number().optional(),
-    /** Bytes. */
-    memory: z.number().optional(),
-    size_class: sizeClassSchema.optional(),
-  })
-  .openapi("BuildTemplate");
+export const buildTemplateSchema = onWire(templateShape, "BuildTemplate");
 
 /** `DELETE /templates/{key}`. */
 export const removedTemplateSchema = z

@@ -83,5 +83,5 @@ function describeStart({ startMode, startReason }: SandboxInfo): string | undefi
 }
 
 function describeMount(mount: SandboxInfo["mounts"][number]): string {
-  return `${mount.hostPath} → ${mount.sandboxPath}${mount.readOnly === true ? " (read-only)" : ""}`;
+  return `${mount.hostPath} → ${mount.sandboxPath}${mount.readOnly ? " (read-only)" : ""}`;
 }
