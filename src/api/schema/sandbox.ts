@@ -3,7 +3,8 @@ import { z } from "@hono/zod-openapi";
 import { createShape, mountShape, openPortShape, sandboxShape } from "../../sandbox/shape.ts";
 import { onWire } from "./on-wire.ts";
 
-export const mountSchema = onWire(mountShape, "Mount");
+// First what the document names where it is inside the others.
+onWire(mountShape, "Mount");
 export const openPortSchema = onWire(openPortShape, "OpenPort");
 
 /** `POST /sandboxes`. */
