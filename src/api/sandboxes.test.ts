@@ -4,6 +4,9 @@ import { join } from "node:path";
 
 import { afterAll, expect, onTestFinished, test } from "vitest";
 
+import { findFreePort } from "../libvirt/testing/free-port.ts";
+import { sandboxShape } from "../sandbox/shape.ts";
+import { wireNameOf } from "../sandbox/wire-names.ts";
 import { createTestState, startTestDaemon, type TestDaemon } from "../daemon/testing/test-daemon.ts";
 
 async function daemon(env: NodeJS.ProcessEnv = {}): Promise<TestDaemon> {
@@ -75,6 +78,22 @@ test("a sandbox goes through its whole life", async () => {
   expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
   expect((await api.call("GET", `/sandboxes/${id}`)).status).toBe(404);
   expect(await leftovers(api)).toEqual([]);
+});
+
+test("an answer has what the document says, and no more", async () => {
+  const api = await daemon();
+  const said = {
+    description: "for trying\nthings",
+    start_command: "sleep 600",
+    env_vars: { A_B: "1" },
+    labels: { someTeam: "2" },
+    open_ports: [await findFreePort()],
+  };
+  const { status, json } = await api.call("POST", "/sandboxes", { ...said, setup_hooks: ["true"] });
+  expect({ status, json }).toMatchObject({ status: 201, json: said });
+  const known = Object.keys(sandboxShape.shape).map(wireNameOf);
+  expect(Object.keys(json)).toEqual(known.filter((field) => field in json));
+  expect(json).not.toHaveProperty("setup_hooks");
 });
 
 test("a guest in which its name cannot be written starts again, with a warning", async () => {

@@ -12,6 +12,7 @@ import { chosenSettings, type MachineFlags, machineOptions, toMachine } from "./
 export interface CreateFlags extends MachineFlags {
   name?: string;
   slug?: string;
+  description?: string;
   disk?: number;
   mount?: readonly Mount[];
   ttlSeconds?: number;
@@ -33,6 +34,7 @@ export function addCreateOptions(command: Command): Command {
     .optionsGroup("Sandbox:")
     .addOption(new Option("--name <name>", "its name; default: made up"))
     .addOption(new Option("--slug <slug>", "short name for addresses; default: made of the name"))
+    .addOption(new Option("--description <text>", "what it is for, in words"))
     .addOption(machineOptions.image())
     .addOption(machineOptions.type())
     .addOption(keyValueOption("--label <key=value>", "label to find it by; repeats"))
@@ -68,6 +70,7 @@ export async function toCreateOptions(
     ...toMachine(flags, invocation, chosen),
     name: flags.name,
     slug: flags.slug,
+    description: flags.description,
     diskBytes: flags.disk,
     mounts: flags.mount,
     ttlSeconds: ttlOf(flags) ?? (flags.ttl === false ? null : chosen.number("ttl_seconds")),

@@ -103,6 +103,17 @@ describe("a sandbox", () => {
     expect((await bench.heyvm("images", "list")).stderr).not.toContain("note:");
   });
 
+  test("a description is shown by get, whatever is in it", async () => {
+    const description = "for \u001B[31mtrying things";
+    const { exitCode } = await bench.heyvm("create", "--name", "told", "--description", description);
+    expect(exitCode).toBe(0);
+    expect((await bench.heyvm("get", "told")).stdout).toMatch(/^description: +for \S*trying things$/m);
+    expect(JSON.parse((await bench.heyvm("get", "told", "--format", "json")).stdout)).toMatchObject({
+      description,
+    });
+    await bench.heyvm("rm", "--yes", "told");
+  });
+
   test("--no-clone reaches the backend; get tells what became of it, and what it takes of this host's memory", async () => {
     const create = async (...flags: string[]) =>
       JSON.parse((await bench.heyvm("create", "--format", "json", ...flags)).stdout);

@@ -25,12 +25,9 @@ const specSchema = createShape
     name: true,
     slug: true,
     type: true,
-    backend: true,
     cpus: true,
     memoryBytes: true,
-    workingDirectory: true,
     env: true,
-    setupHooks: true,
     labels: true,
   })
   .extend({
@@ -48,7 +45,12 @@ const specSchema = createShape
       }),
     ),
     network: z.boolean(),
-    /** As the settings may say, too. */
+    // Without the limits of a create: those may change, and what there is stays.
+    backend: z.string(),
+    uri: z.string().optional(),
+    startCommand: z.string().optional(),
+    workingDirectory: z.string(),
+    setupHooks: z.array(z.string()),
     ttlSeconds: z.number().nullable(),
     openPorts: z.array(z.object({ guestPort: z.number(), hostPort: z.number() })),
   })

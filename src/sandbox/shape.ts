@@ -1,6 +1,6 @@
 /**
  * What a sandbox is, field by field, and what a create may say of it. The names on the wire (`wire-names.ts`), the API's schemas
- * and its OpenAPI document, the record on disk and the SDK's types are derived from here.
+ * and its OpenAPI document, the record on disk and the SDK's types (`script/generate-sdk-types.ts`) are derived from here.
  */
 import { z } from "zod";
 
@@ -8,6 +8,9 @@ import { sandboxTypes, sizeClasses } from "../config/machine-kinds.ts";
 
 const textMap = z.record(z.string(), z.string());
 const portNumber = z.int().min(1).max(65_535);
+
+/** A moment, on the wire. */
+export const momentShape = z.string().describe("ISO 8601.");
 
 /** A host folder that the guest sees at `sandboxPath`. */
 export const mountShape = z.strictObject({
@@ -22,39 +25,58 @@ export const openPortShape = z.union([
   z.strictObject({ guestPort: portNumber, hostPort: portNumber }),
 ]);
 
+/** What a create may say and is shown as it was said: a new field of that kind is one line here. */
+const saidAndShown = {
+  description: z.string().max(4096).optional().describe("What it is for, in words."),
+  startCommand: z
+    .string()
+    .min(1)
+    .max(65_536)
+    .optional()
+    .describe("Shell command line that runs in the background once the sandbox is ready."),
+};
+
 /** All is optional: what is absent comes from the daemon's settings. */
 export const createShape = z.strictObject({
-  /** Default: made up. */
-  name: z.string().optional(),
-  /** Default: made of the name. */
-  slug: z.string().optional(),
-  /** Default: `shell`. */
-  type: z.enum(sandboxTypes).optional(),
-  /** `debian:12`, a path or a URL. Default: the setting `image`. */
-  image: z.string().min(1).optional(),
-  /** Default: the setting `backend_type`. */
-  backend: z.string().min(1).optional(),
-  /** libvirt connection, for the libvirt backend alone. Default: the setting `libvirt.uri`. */
-  uri: z.string().min(1).optional(),
+  name: z.string().optional().describe("Default: made up."),
+  slug: z.string().optional().describe("Default: made of the name."),
+  type: z.enum(sandboxTypes).optional().describe("Default: `shell`."),
+  image: z.string().min(1).optional().describe("`debian:12`, a path or a URL. Default: as the settings say."),
+  backend: z.string().min(1).optional().describe("Default: as the settings say."),
+  uri: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("libvirt connection, for the libvirt backend alone. Default: as the settings say."),
   cpus: z.number().optional(),
-  memoryBytes: z.number().optional(),
-  /** Of the guest's disk. Default: the image's own size. */
-  diskBytes: z.number().optional(),
-  sizeClass: z.enum(sizeClasses).optional(),
+  memoryBytes: z.number().optional().describe("Bytes."),
+  diskBytes: z.number().optional().describe("Bytes of the guest's disk. Default: the image's own size."),
+  sizeClass: z.enum(sizeClasses).optional().describe("CPUs and memory by name."),
   mounts: z.array(mountShape).max(32).optional(),
-  /** `null`: never, whatever the settings say. */
-  ttlSeconds: z.int().min(1).max(31_536_000).nullable().optional(),
-  startCommand: z.string().min(1).max(65_536).optional(),
-  /** Default: `/workspace`. */
-  workingDirectory: z.string().min(1).optional(),
+  ttlSeconds: z
+    .int()
+    .min(1)
+    .max(31_536_000)
+    .nullable()
+    .optional()
+    .describe("How long it lives; `null`: for ever, whatever the settings say."),
+  ...saidAndShown,
+  workingDirectory: z.string().min(1).optional().describe("Default: `/workspace`."),
   openPorts: z.array(openPortShape).max(64).optional(),
   env: textMap.optional(),
-  /** Shell command lines, run in order before the sandbox is ready. */
-  setupHooks: z.array(z.string().min(1).max(65_536)).max(64).optional(),
+  setupHooks: z
+    .array(z.string().min(1).max(65_536))
+    .max(64)
+    .optional()
+    .describe("Shell command lines, run in order before the sandbox is ready."),
   needsNetwork: z.boolean().optional(),
   labels: textMap.optional(),
-  /** `false`: its machine boots, also where it could be a clone of a template, or one of the warm pool. Default: `true`. */
-  clone: z.boolean().optional(),
+  clone: z
+    .boolean()
+    .optional()
+    .describe(
+      "`false`: its machine boots, also where it could be a clone of a template, or one of the warm pool. Default: `true`.",
+    ),
 });
 
 /** What a template is for. */
@@ -70,6 +92,12 @@ export const templateShape = createShape.pick({
 
 export const sandboxStatuses = ["provisioning", "running", "paused", "stopped", "failed", "unknown"] as const;
 
+/** What a sandbox's machine takes of its host's memory. Clones share their template's. */
+export const hostMemoryShape = z.object({
+  privateBytes: z.number().describe("What would be free if it ended."),
+  proportionalBytes: z.number().describe("With its share of what it has in common with others (PSS)."),
+});
+
 /** A sandbox as every answer shows it. */
 export const sandboxShape = z.object({
   id: z.string(),
@@ -77,56 +105,63 @@ export const sandboxShape = z.object({
   slug: z.string(),
   status: z.enum(sandboxStatuses),
   type: z.enum(sandboxTypes),
-  /** As it was asked for; `null` where the backend needs none. */
-  image: z.string().nullable(),
+  image: z.string().nullable().describe("As it was asked for; `null` where the backend needs none."),
   backend: z.string(),
-  /** libvirt connection, for the libvirt backend alone. */
-  uri: z.string().optional(),
+  uri: z.string().optional().describe("libvirt connection, for the libvirt backend alone."),
   cpus: z.number(),
-  memoryBytes: z.number(),
-  /** `null`: the image's own size. */
-  diskBytes: z.number().nullable(),
+  memoryBytes: z.number().describe("Bytes."),
+  diskBytes: z.number().nullable().describe("Bytes; `null`: the image's own size."),
   mounts: z.array(mountShape),
   workingDirectory: z.string(),
-  startCommand: z.string().optional(),
+  ...saidAndShown,
   env: textMap,
   needsNetwork: z.boolean(),
-  ttlSeconds: z.number().nullable(),
-  /** ISO 8601. */
-  createdAt: z.string(),
-  startedAt: z.string().nullable(),
-  expiresAt: z.string().nullable(),
-  /** Since the last start; `null` when not running. */
-  uptimeSeconds: z.number().nullable(),
-  /** Per cent of the sandbox's CPUs since the last look; `null` when not known, and when nobody asked for it (`stats=true`). */
-  cpuUsage: z.number().nullable(),
-  /** Bytes used in the guest, as the guest tells; `null` as `cpuUsage` is. */
-  memoryUsageBytes: z.number().nullable(),
-  /**
-   * What its machine takes of its host's memory; clones share their template's. `null` as `cpuUsage` is, and where it is off,
-   * on another host, or another user's.
-   */
-  hostMemory: z
-    .object({
-      /** What would be free if it ended. */
-      privateBytes: z.number(),
-      /** With its share of what it has in common with others (PSS). */
-      proportionalBytes: z.number(),
-    })
-    .nullable(),
+  ttlSeconds: z.number().nullable().describe("`null`: for ever."),
+  createdAt: momentShape,
+  startedAt: momentShape.nullable(),
+  expiresAt: momentShape.nullable(),
+  uptimeSeconds: z.number().nullable().describe("Since the last start; `null` when not running."),
+  cpuUsage: z
+    .number()
+    .nullable()
+    .describe(
+      "Per cent of its CPUs since the last look; `null` when not known, and when nobody asked for it (`stats`).",
+    ),
+  memoryUsageBytes: z
+    .number()
+    .nullable()
+    .describe("Bytes used in the guest, as the guest tells; `null` as the use of CPUs is."),
+  hostMemory: hostMemoryShape
+    .nullable()
+    .describe(
+      "`null` as the use of CPUs is, and where its machine is off, on another host, or another user's.",
+    ),
   guestIp: z.string().optional(),
   openPorts: z.array(openPortShape),
   labels: textMap,
-  /** What the user should know: software emulation, rounded sizes, … */
-  warnings: z.array(z.string()),
-  /** How the machine came up: `cloned` from a template in a moment, or `booted`; absent where neither is meant. */
-  startMode: z.enum(["cloned", "booted"]).optional(),
-  /** Why it had to boot, where that is worth knowing. */
-  startReason: z.string().optional(),
+  warnings: z.array(z.string()).describe("What the user should know: software emulation, rounded sizes, …"),
+  startMode: z
+    .enum(["cloned", "booted"])
+    .optional()
+    .describe(
+      "How the machine came up: as a clone of a template, or by a boot; absent where neither is meant.",
+    ),
+  startReason: z.string().optional().describe("Why it had to boot, where that is worth knowing."),
   errorMessage: z.string().optional(),
 });
 
 export type CreateRequest = z.infer<typeof createShape>;
 export type TemplateBuildRequest = z.infer<typeof templateShape>;
-export type SandboxStatus = SandboxDescription["status"];
 export type SandboxDescription = z.infer<typeof sandboxShape>;
+export type SandboxStatus = SandboxDescription["status"];
+
+const shownFields = Object.keys(sandboxShape.shape);
+
+/** What may be shown of `all`, in the order of the fields, and nothing that is not meant to be. */
+export function shownOf(all: SandboxDescription): SandboxDescription {
+  const values = new Map(Object.entries(all));
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- fields are left out that the type has not, and no others
+  return Object.fromEntries(
+    shownFields.flatMap((field) => (values.get(field) === undefined ? [] : [[field, values.get(field)]])),
+  ) as SandboxDescription;
+}

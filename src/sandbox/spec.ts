@@ -24,6 +24,8 @@ export async function resolveSpec(
   surroundings: MountSurroundings,
 ): Promise<{ spec: Omit<SandboxSpec, "name" | "slug">; warnings: string[] }> {
   const {
+    name: _name,
+    slug: _slug,
     image,
     needsNetwork,
     mounts = [],

@@ -7,6 +7,7 @@ import { backendOf } from "./machine.ts";
 import { refresh } from "./reconcile.ts";
 import { type LiveSandbox, standingOf, statusOf } from "./registry.ts";
 import type { SandboxDescription } from "./shape.ts";
+import { type SandboxDescription, shownOf } from "./shape.ts";
 import { needsTransition } from "./states.ts";
 
 interface Usage {
@@ -44,25 +45,19 @@ export async function viewWithUsage(
 
 function viewOf(sandbox: LiveSandbox, { statistics, hostMemory }: Usage): SandboxDescription {
   const { record } = sandbox;
-  const { name, slug, type, imageReference, backend, uri, ...spec } = record.spec;
-  const { image: _image, setupHooks: _setupHooks, network, mounts, openPorts, ...same } = spec;
-  return {
+  const { spec } = record;
+  return shownOf({
+    ...spec,
     id: record.id,
-    name,
-    slug,
     status: statusOf(sandbox),
-    type,
-    image: imageReference ?? null,
-    backend,
-    uri,
-    ...same,
-    diskBytes: same.diskBytes ?? null,
-    mounts: mounts.map(({ hostPath, guestPath, readOnly }) => ({
+    image: spec.imageReference ?? null,
+    diskBytes: spec.diskBytes ?? null,
+    mounts: spec.mounts.map(({ hostPath, guestPath, readOnly }) => ({
       hostPath,
       sandboxPath: guestPath,
       readOnly,
     })),
-    needsNetwork: network,
+    needsNetwork: spec.network,
     createdAt: new Date(record.createdAtMs).toISOString(),
     startedAt: isoTime(record.startedAtMs),
     expiresAt: isoTime(record.expiresAtMs),
@@ -73,12 +68,12 @@ function viewOf(sandbox: LiveSandbox, { statistics, hostMemory }: Usage): Sandbo
         ? null
         : statistics.guest.memoryTotalBytes - statistics.guest.memoryAvailableBytes,
     hostMemory: hostMemory ?? null,
-    openPorts: openPorts.map((port) => (port.guestPort === port.hostPort ? port.guestPort : port)),
+    openPorts: spec.openPorts.map((port) => (port.guestPort === port.hostPort ? port.guestPort : port)),
     warnings: [...record.warnings, ...sandbox.notices],
     startMode: record.start?.how,
     startReason: record.start?.reason,
     errorMessage: sandbox.unreachable ?? record.errorMessage,
-  };
+  });
 }
 
 function isoTime(momentMs: number | null): string | null {

@@ -6,7 +6,7 @@ import { fromWire, toWire, wireNameOf } from "./wire-names.ts";
 test("names are those that clients know", () => {
   const names = [...Object.keys(createShape.shape), ...Object.keys(sandboxShape.shape)].map(wireNameOf);
   const known = `
-    backend_type clone cpu_usage cpus created_at disk env_vars error_message expires_at guest_ip host_memory id image labels
+    backend_type clone cpu_usage cpus created_at description disk env_vars error_message expires_at guest_ip host_memory id image labels
     memory memory_usage mounts name needs_network open_ports sandbox_type setup_hooks size_class slug start_command start_mode
     start_reason started_at status ttl_seconds uptime_secs uri warnings working_directory`;
   expect([...new Set(names)].toSorted()).toEqual(known.trim().split(/\s+/));
@@ -19,7 +19,7 @@ test("names are changed all the way down, and back, but not the words of users",
     mounts: [{ hostPath: "/a", sandboxPath: "/b", readOnly: true }],
     openPorts: [80, { guestPort: 1, hostPort: 2 }],
     hostMemory: { privateBytes: 1, proportionalBytes: null },
-    env: { workingDirectory: "/c", env_vars: "d", __proto__: null },
+    env: { workingDirectory: "/c", env_vars: "d", ["__proto__"]: "x" },
     labels: { app_name: "e" },
     ttlSeconds: null,
   };
@@ -29,10 +29,24 @@ test("names are changed all the way down, and back, but not the words of users",
     mounts: [{ host_path: "/a", sandbox_path: "/b", read_only: true }],
     open_ports: [80, { guest_port: 1, host_port: 2 }],
     host_memory: { private: 1, proportional: null },
-    env_vars: { workingDirectory: "/c", env_vars: "d" },
+    env_vars: { workingDirectory: "/c", env_vars: "d", ["__proto__"]: "x" },
     labels: { app_name: "e" },
     ttl_seconds: null,
   };
   expect(toWire(description)).toEqual(onWire);
   expect(fromWire<typeof description>(toWire(description))).toEqual(description);
+});
+
+test("what is undefined is not there, and takes nothing's place", () => {
+  expect(toWire({ memoryBytes: 5, memory: undefined })).toEqual({ memory: 5 });
+});
+
+test("a name on the wire that is no field's keeps its name", () => {
+  const document = { memory: 5, memory_bytes: 6, backend: "a", gpuCount: 7 };
+  expect(fromWire<Record<string, unknown>>(document)).toEqual({
+    memoryBytes: 5,
+    memory_bytes: 6,
+    backend: "a",
+    gpuCount: 7,
+  });
 });

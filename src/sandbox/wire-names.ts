@@ -52,10 +52,14 @@ function snake(capital: string): string {
   return `_${capital.toLowerCase()}`;
 }
 
+/** What no field is called on the wire keeps its name: it must not be taken for one that is. */
 function fieldOf(wireName: string): string {
-  return (
-    fieldsByWireName.get(wireName) ?? wireName.replaceAll(/_[a-z]/g, (part) => part.slice(1).toUpperCase())
-  );
+  const field = fieldsByWireName.get(wireName) ?? wireName.replaceAll(/_[a-z]/g, camel);
+  return wireNameOf(field) === wireName ? field : wireName;
+}
+
+function camel(part: string): string {
+  return part.slice(1).toUpperCase();
 }
 
 /** `{workingDirectory: "/"}` → `{working_directory: "/"}` */
@@ -78,9 +82,11 @@ function renamed(
   if (Array.isArray(value)) return value.map((element) => renamed(element, rename, fieldNameOf));
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, held]) => [
-      rename(key),
-      keyedByUsers.has(fieldNameOf(key)) ? held : renamed(held, rename, fieldNameOf),
-    ]),
+    Object.entries(value)
+      .filter(([, held]) => held !== undefined)
+      .map(([key, held]) => [
+        rename(key),
+        keyedByUsers.has(fieldNameOf(key)) ? held : renamed(held, rename, fieldNameOf),
+      ]),
   );
 }

@@ -18,7 +18,7 @@ export {
 } from "./heyvm.ts";
 export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
 export type { LogEntry, LookOptions, OwnedSandbox, Sandbox, SandboxActions } from "./sandbox.ts";
-export type { CreateSandboxOptions, HostMemory, Mount, PublishedPort, SandboxInfo } from "./sandbox-info.ts";
+export type { CreateSandboxOptions, HostMemory, Mount, PublishedPort, SandboxInfo } from "./sandbox-types.ts";
 export type {
   CommandOptions,
   CommandResult,

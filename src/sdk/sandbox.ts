@@ -16,7 +16,8 @@ import { sandboxPath } from "./endpoint.ts";
 import { createFiles, type Files } from "./files.ts";
 import { followLogs } from "./logs.ts";
 import { type ProgressOptions, requestWithProgress, type Step } from "./progress.ts";
-import { type SandboxInfo, toSandboxInfo } from "./sandbox-info.ts";
+import { toSandboxInfo } from "./sandbox-info.ts";
+import type { SandboxInfo } from "./sandbox-types.ts";
 import { openShell, type Shell, type ShellOptions } from "./shell.ts";
 import type { Transport } from "./transport.ts";
 

@@ -6,7 +6,8 @@ import { createDeferred } from "../core/deferred.ts";
 import { sandboxPath } from "./endpoint.ts";
 import { type ProgressOptions, requestWithProgress } from "./progress.ts";
 import { NotFoundError } from "./remote-error.ts";
-import { type CreateSandboxOptions, toCreateRequest } from "./sandbox-info.ts";
+import { toCreateRequest } from "./sandbox-info.ts";
+import type { CreateSandboxOptions } from "./sandbox-types.ts";
 import {
   createSandboxActions,
   createSandboxHandle,

@@ -12,7 +12,7 @@ const known = new WeakMap<z.ZodType, z.ZodType>();
  * found inside another one later.
  */
 export function onWire<S extends z.ZodType>(schema: S, component?: string): OnWireSchema<S> {
-  const translated = known.get(schema) ?? translate(schema);
+  const translated = known.get(schema) ?? described(translate(schema), schema.description);
   const named = component === undefined ? translated : translated.openapi(component);
   known.set(schema, named);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `translate` does to the schema what `OnWire` does to its type
@@ -31,6 +31,10 @@ function translate(schema: z.ZodType): z.ZodType {
     return changed(schema, { innerType: inside(schema.unwrap()) });
   }
   return schema;
+}
+
+function described(schema: z.ZodType, words: string | undefined): z.ZodType {
+  return words === undefined || schema.description === words ? schema : schema.describe(words);
 }
 
 function inside(schema: unknown): z.ZodType {

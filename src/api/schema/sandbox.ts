@@ -66,6 +66,7 @@ export const removedSchema = z
   })
   .openapi("Removed");
 
+export type { SandboxDescription } from "../../sandbox/shape.ts";
 export type OpenPort = z.infer<typeof openPortSchema>;
 export type CreateSandboxInput = z.input<typeof createSandboxSchema>;
 export type Sandbox = z.infer<typeof sandboxSchema>;

@@ -35,6 +35,7 @@ function describe(info: SandboxInfo): (readonly [string, string | undefined])[] 
     ["id", info.id],
     ["name", info.name],
     ["slug", info.slug],
+    ["description", info.description],
     ["status", info.status],
     ["error", info.errorMessage],
     ["type", info.type],
@@ -83,5 +84,5 @@ function describeStart({ startMode, startReason }: SandboxInfo): string | undefi
 }
 
 function describeMount(mount: SandboxInfo["mounts"][number]): string {
-  return `${mount.hostPath} → ${mount.sandboxPath}${mount.readOnly ? " (read-only)" : ""}`;
+  return `${mount.hostPath} → ${mount.sandboxPath}${mount.readOnly === true ? " (read-only)" : ""}`;
 }
