@@ -25,7 +25,7 @@ const rows: readonly (readonly string[])[] = [
 
 /** Where less is allowed than everything below: path patterns under `src/`. */
 const narrowed: Readonly<Record<string, readonly RegExp[]>> = {
-  // A client shares nothing with the server but what goes over the wire, errors and the places of files.
+  // A client shares nothing with the server but what goes over the wire and its names, errors and the places of files.
   sdk: [/^api\/schema(\.ts$|\/)/, /^sandbox\/wire-names\.ts$/, /^config\//, /^core\//, /^errors\//],
   // It could be a package of its own.
   libvirt: [],

@@ -63,7 +63,7 @@ const content = [
 if (process.argv.includes("--check")) {
   if (plain(await readFile(path, "utf8")) !== plain(content)) {
     process.stderr.write(
-      "stale: src/sdk/sandbox-types.ts; write it anew: node --import tsx script/generate-sdk-types.ts\n",
+      "stale: src/sdk/sandbox-types.ts; write it anew: node --import tsx script/generate-sdk-types.ts && oxfmt .\n",
     );
     process.exitCode = 1;
   }

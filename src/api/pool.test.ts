@@ -48,6 +48,7 @@ test("a machine that waits is nobody's, and becomes the next sandbox with all th
 
   const created = await api.call("POST", "/sandboxes", {
     name: "Quick Box",
+    description: "at once",
     env_vars: { GREETING: "hello" },
     labels: { team: "a" },
     ttl_seconds: 3600,
@@ -59,6 +60,7 @@ test("a machine that waits is nobody's, and becomes the next sandbox with all th
     id,
     name: "Quick Box",
     slug: "quick-box",
+    description: "at once",
     status: "running",
     labels: { team: "a" },
     ttl_seconds: 3600,

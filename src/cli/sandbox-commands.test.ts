@@ -104,10 +104,13 @@ describe("a sandbox", () => {
   });
 
   test("a description is shown by get, whatever is in it", async () => {
-    const description = "for \u001B[31mtrying things";
+    const description = "for \u001B[31mtrying\nthings";
     const { exitCode } = await bench.heyvm("create", "--name", "told", "--description", description);
     expect(exitCode).toBe(0);
-    expect((await bench.heyvm("get", "told")).stdout).toMatch(/^description: +for \S*trying things$/m);
+    expect((await bench.heyvm("get", "told")).stdout).toMatch(
+      /^description: +for \\x1b\[31mtrying\\x0athings$/m,
+    );
+    expect((await bench.heyvm("get", "told")).stdout).not.toContain("\u001B");
     expect(JSON.parse((await bench.heyvm("get", "told", "--format", "json")).stdout)).toMatchObject({
       description,
     });

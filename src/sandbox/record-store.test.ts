@@ -70,6 +70,23 @@ test("a record that an earlier version wrote is read, with all that was asked fo
   ]);
 });
 
+test("a record is read also when the limits of a create have become others", async () => {
+  const state = await testState();
+  const beyond = {
+    description: "x".repeat(100_000),
+    startCommand: "",
+    setupHooks: Array.from({ length: 100 }, () => ""),
+    backend: "",
+    uri: "",
+    workingDirectory: "",
+    openPorts: Array.from({ length: 100 }, () => ({ guestPort: 0, hostPort: 0 })),
+    ttlSeconds: 0.5,
+  };
+  const kept = { ...record, spec: { ...record.spec, ...beyond } };
+  await createRecordStore(state).create(kept);
+  expect(await createRecordStore(state).load()).toEqual([{ record: kept, damaged: false }]);
+});
+
 test("what a create left unfinished is removed, and a folder that lost its record is shown", async () => {
   const state = await testState();
   await mkdir(`${sandboxPaths(state, id).folder}.new`, { recursive: true });

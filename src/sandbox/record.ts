@@ -1,7 +1,7 @@
 /** What is kept on disk of a sandbox: `sandboxes/<id>/record.json`. */
 import { z } from "zod";
 
-import { createShape, sandboxStatuses } from "./shape.ts";
+import { createShape, sandboxStatuses, withoutLimits } from "./shape.ts";
 
 /** Changes when a daemon of today could not read what one of yesterday wrote. */
 export const recordVersion = 1;
@@ -19,15 +19,19 @@ const imageSchema = z.object({
  * What was asked for, and what was made of it. Fields that a later version knows are left out, as are those that say nothing
  * of the sandbox itself.
  */
-const specSchema = createShape
+const specSchema = z
+  .object(withoutLimits(createShape.shape))
   .omit({ image: true, sizeClass: true, needsNetwork: true, clone: true })
   .required({
     name: true,
     slug: true,
     type: true,
+    backend: true,
     cpus: true,
     memoryBytes: true,
+    workingDirectory: true,
     env: true,
+    setupHooks: true,
     labels: true,
   })
   .extend({
@@ -45,16 +49,9 @@ const specSchema = createShape
       }),
     ),
     network: z.boolean(),
-    // Without the limits of a create: those may change, and what there is stays.
-    backend: z.string(),
-    uri: z.string().optional(),
-    startCommand: z.string().optional(),
-    workingDirectory: z.string(),
-    setupHooks: z.array(z.string()),
     ttlSeconds: z.number().nullable(),
     openPorts: z.array(z.object({ guestPort: z.number(), hostPort: z.number() })),
-  })
-  .strip();
+  });
 
 export const recordSchema = z.object({
   version: z.literal(recordVersion),

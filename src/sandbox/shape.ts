@@ -27,7 +27,7 @@ export const openPortShape = z.union([
 
 /** What a create may say and is shown as it was said: a new field of that kind is one line here. */
 const saidAndShown = {
-  description: z.string().max(4096).optional().describe("What it is for, in words."),
+  description: z.string().min(1).max(4096).optional().describe("What it is for, in words."),
   startCommand: z
     .string()
     .min(1)
@@ -36,18 +36,20 @@ const saidAndShown = {
     .describe("Shell command line that runs in the background once the sandbox is ready."),
 };
 
-/** All is optional: what is absent comes from the daemon's settings. */
+/**
+ * All is optional: what is absent comes from the daemon's settings. All is kept in the record, except what `resolveSpec` takes out.
+ */
 export const createShape = z.strictObject({
   name: z.string().optional().describe("Default: made up."),
   slug: z.string().optional().describe("Default: made of the name."),
   type: z.enum(sandboxTypes).optional().describe("Default: `shell`."),
-  image: z.string().min(1).optional().describe("`debian:12`, a path or a URL. Default: as the settings say."),
-  backend: z.string().min(1).optional().describe("Default: as the settings say."),
+  image: z.string().min(1).optional().describe("`debian:12`, a path or a URL. Default: the setting `image`."),
+  backend: z.string().min(1).optional().describe("Default: the setting `backend_type`."),
   uri: z
     .string()
     .min(1)
     .optional()
-    .describe("libvirt connection, for the libvirt backend alone. Default: as the settings say."),
+    .describe("libvirt connection, for the libvirt backend alone. Default: the setting `libvirt.uri`."),
   cpus: z.number().optional(),
   memoryBytes: z.number().optional().describe("Bytes."),
   diskBytes: z.number().optional().describe("Bytes of the guest's disk. Default: the image's own size."),
@@ -113,7 +115,7 @@ export const sandboxShape = z.object({
   diskBytes: z.number().nullable().describe("Bytes; `null`: the image's own size."),
   mounts: z.array(mountShape),
   workingDirectory: z.string(),
-  ...saidAndShown,
+  ...withoutLimits(saidAndShown),
   env: textMap,
   needsNetwork: z.boolean(),
   ttlSeconds: z.number().nullable().describe("`null`: for ever."),
@@ -154,6 +156,30 @@ export type CreateRequest = z.infer<typeof createShape>;
 export type TemplateBuildRequest = z.infer<typeof templateShape>;
 export type SandboxDescription = z.infer<typeof sandboxShape>;
 export type SandboxStatus = SandboxDescription["status"];
+
+/** As what there is was within the limits of its time, it stays when they change. */
+export function withoutLimits<Fields extends z.ZodRawShape>(fields: Fields): Fields {
+  const loose: z.ZodRawShape = Object.fromEntries(
+    Object.entries(fields).map(([field, held]) => [field, loosened(held)]),
+  );
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- limits are no part of a schema's type
+  return loose as Fields;
+}
+
+function loosened(schema: unknown): z.ZodType {
+  if (!(schema instanceof z.ZodType)) throw new TypeError("a field without a schema");
+  const words = schema.description;
+  const loose = schema.clone({ ...schema.def, checks: [], ...loosenedInside(schema) });
+  return words === undefined ? loose : loose.describe(words);
+}
+
+function loosenedInside(schema: z.ZodType): object {
+  if (schema instanceof z.ZodArray) return { element: loosened(schema.element) };
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault) {
+    return { innerType: loosened(schema.unwrap()) };
+  }
+  return {};
+}
 
 const shownFields = Object.keys(sandboxShape.shape);
 

@@ -6,7 +6,6 @@ import type { SandboxContext } from "./context.ts";
 import { backendOf } from "./machine.ts";
 import { refresh } from "./reconcile.ts";
 import { type LiveSandbox, standingOf, statusOf } from "./registry.ts";
-import type { SandboxDescription } from "./shape.ts";
 import { type SandboxDescription, shownOf } from "./shape.ts";
 import { needsTransition } from "./states.ts";
 

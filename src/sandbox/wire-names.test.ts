@@ -1,7 +1,12 @@
 import { expect, test } from "vitest";
+import { z } from "zod";
 
 import { createShape, sandboxShape } from "./shape.ts";
 import { fromWire, toWire, wireNameOf } from "./wire-names.ts";
+
+function isMap(schema: unknown): boolean {
+  return schema instanceof z.ZodRecord || (schema instanceof z.ZodOptional && isMap(schema.unwrap()));
+}
 
 test("names are those that clients know", () => {
   const names = [...Object.keys(createShape.shape), ...Object.keys(sandboxShape.shape)].map(wireNameOf);
@@ -35,6 +40,15 @@ test("names are changed all the way down, and back, but not the words of users",
   };
   expect(toWire(description)).toEqual(onWire);
   expect(fromWire<typeof description>(toWire(description))).toEqual(description);
+});
+
+test("maps of users' words are known as such", () => {
+  const fields = Object.entries({ ...createShape.shape, ...sandboxShape.shape });
+  const maps = fields.filter(([, schema]) => isMap(schema)).map(([field]) => field);
+  for (const field of maps) {
+    expect(toWire({ [field]: { someWord: "a" } })).toEqual({ [wireNameOf(field)]: { someWord: "a" } });
+  }
+  expect(maps).toHaveLength(2);
 });
 
 test("what is undefined is not there, and takes nothing's place", () => {

@@ -54,7 +54,7 @@ test("options that are there pass, and what is undefined is left out", () => {
     openPorts: [80],
     name: undefined,
   };
-  expect(toCreateRequest(options)).toEqual({
+  expect(toCreateRequest(options)).toStrictEqual({
     memory: 5,
     mounts: [{ host_path: "/a", sandbox_path: "/b" }],
     open_ports: [80],

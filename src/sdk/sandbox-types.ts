@@ -30,11 +30,11 @@ export interface CreateSandboxOptions {
   slug?: string | undefined;
   /** Default: `shell`. */
   type?: "shell" | "python" | "node" | undefined;
-  /** `debian:12`, a path or a URL. Default: as the settings say. */
+  /** `debian:12`, a path or a URL. Default: the setting `image`. */
   image?: string | undefined;
-  /** Default: as the settings say. */
+  /** Default: the setting `backend_type`. */
   backend?: string | undefined;
-  /** libvirt connection, for the libvirt backend alone. Default: as the settings say. */
+  /** libvirt connection, for the libvirt backend alone. Default: the setting `libvirt.uri`. */
   uri?: string | undefined;
   cpus?: number | undefined;
   /** Bytes. */

@@ -5,6 +5,7 @@ import { type OnWire, wireNameOf } from "../../sandbox/wire-names.ts";
 
 export type OnWireSchema<S extends z.ZodType> = z.ZodType<OnWire<z.output<S>>, OnWire<z.input<S>>>;
 
+const plain = [z.ZodString, z.ZodNumber, z.ZodBoolean, z.ZodEnum, z.ZodRecord];
 const known = new WeakMap<z.ZodType, z.ZodType>();
 
 /**
@@ -19,7 +20,7 @@ export function onWire<S extends z.ZodType>(schema: S, component?: string): OnWi
   return named as OnWireSchema<S>;
 }
 
-/** A schema without fields inside is the same on the wire. */
+/** A schema without fields inside is the same on the wire. Of one that may have some, this must know where they are. */
 function translate(schema: z.ZodType): z.ZodType {
   if (schema instanceof z.ZodObject) {
     const fields = Object.entries(schema.shape).map(([field, held]) => [wireNameOf(field), inside(held)]);
@@ -30,7 +31,8 @@ function translate(schema: z.ZodType): z.ZodType {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable || schema instanceof z.ZodDefault) {
     return changed(schema, { innerType: inside(schema.unwrap()) });
   }
-  return schema;
+  if (plain.some((kind) => schema instanceof kind)) return schema;
+  throw new TypeError(`no schema on the wire of ${schema.type}`);
 }
 
 function described(schema: z.ZodType, words: string | undefined): z.ZodType {
