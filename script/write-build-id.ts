@@ -15,5 +15,8 @@ const programs = readdirSync(folder, { recursive: true, withFileTypes: true })
   .toSorted();
 const hash = createHash("sha256");
 for (const name of programs) hash.update(`${name}\0`).update(readFileSync(join(folder, name)));
-for (const path of ["guest/agent.py", "package.json"]) hash.update(`${path}\0`).update(readFileSync(path));
+const modules = readdirSync("guest/heyvm_agent").filter((name) => name.endsWith(".py"));
+const agent = modules.toSorted().map((name) => join("guest/heyvm_agent", name));
+for (const path of ["guest/agent.py", ...agent, "package.json"])
+  hash.update(`${path}\0`).update(readFileSync(path));
 writeFileSync(join(folder, "build-id"), `${hash.digest("hex").slice(0, 16)}\n`);

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -19,12 +19,19 @@ test("a program whose installation is gone still has the agent that it came with
       import { rmSync } from "node:fs";
       const { guestFiles } = await import(${JSON.stringify(join(folder, "src/backends/guest/guest-files.ts"))});
       rmSync(${JSON.stringify(folder)}, { recursive: true });
-      const agent = guestFiles().find(({ path }) => path.endsWith("/heyvm_agent.py"));
-      process.stdout.write(agent.content);
+      const agent = guestFiles().filter(({ path }) => path.endsWith(".py"));
+      process.stdout.write(JSON.stringify(agent));
     `;
     const argv = ["--import", "tsx", "--input-type=module", "--eval", program];
     const { stdout } = await promisify(execFile)(process.execPath, argv, { cwd: root, maxBuffer: 2 ** 24 });
-    expect(stdout).toBe(await readFile(agentSourcePath(), "utf8"));
+    const names = await readdir(join(root, "guest/heyvm_agent"));
+    const modules = names.filter((name) => name.endsWith(".py")).map((name) => `heyvm_agent/${name}`);
+    const wanted = ["agent.py", ...modules.toSorted()].map(async (name) => ({
+      path: `/usr/local/lib/heyvm/${name}`,
+      mode: 0o644,
+      content: await readFile(join(root, "guest", name), "utf8"),
+    }));
+    expect(JSON.parse(stdout)).toEqual(await Promise.all(wanted));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

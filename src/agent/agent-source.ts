@@ -1,6 +1,12 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+
+export interface AgentFile {
+  /** Beside `agent.py`, which starts the agent. */
+  name: string;
+  content: string;
+}
 
 /** Where guest/agent.py is: beside `src` in a checkout, beside `dist` in the published package. */
 export function agentSourcePath(): string {
@@ -8,10 +14,21 @@ export function agentSourcePath(): string {
 }
 
 /** Read with this code: a daemon outlives the installation that it was started from, and keeps the agent that fits it. */
-const source = readFileSync(agentSourcePath(), "utf8");
+const source: readonly AgentFile[] = ["agent.py", ...moduleNames()].map((name) => ({
+  name,
+  content: readFileSync(new URL(`../../guest/${name}`, import.meta.url), "utf8"),
+}));
+
+function moduleNames(): string[] {
+  const names = readdirSync(new URL("../../guest/heyvm_agent", import.meta.url));
+  return names
+    .filter((name) => name.endsWith(".py"))
+    .toSorted()
+    .map((name) => `heyvm_agent/${name}`);
+}
 
 /** The agent itself, as it goes into guests. */
-export function agentSource(): string {
+export function agentSource(): readonly AgentFile[] {
   return source;
 }
 
@@ -19,6 +36,6 @@ let version: string | undefined;
 
 /** Names the agent's content: what was prepared with another one is out of date. */
 export function agentVersion(): string {
-  version ??= createHash("sha256").update(source).digest("hex").slice(0, 16);
+  version ??= createHash("sha256").update(JSON.stringify(source)).digest("hex").slice(0, 16);
   return version;
 }

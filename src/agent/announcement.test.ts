@@ -11,7 +11,7 @@ import { SessionLostError } from "./errors.ts";
 import { connectFakeAgent, encodeGreeting } from "./testing/fake-agent.ts";
 
 function start(args: readonly string[]): ChildProcess {
-  const child = spawn("python3", ["-I", "-S", ...args]);
+  const child = spawn("python3", ["-I", "-S", "-B", ...args]);
   onTestFinished(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill("SIGKILL");

@@ -123,7 +123,7 @@ describe("the machine", () => {
 
 describe("an agent in a strange place", () => {
   test.skipIf(!canUnshare)("goes on without /proc", async () => {
-    const script = 'umount --lazy /proc && exec python3 "$1" --stdio';
+    const script = 'umount --lazy /proc && exec python3 -B "$1" --stdio';
     const argv = ["--mount", "sh", "-c", script, "sh", agentSourcePath()];
     await using stdio = await startStdioAgent(unshare, argv);
     const { session } = stdio;
@@ -144,7 +144,7 @@ describe("an agent in a strange place", () => {
 
 describe("an agent at stdin and stdout", () => {
   test("serves its host, and leaves with its commands when the host is gone", async () => {
-    await using stdio = await startStdioAgent("python3", [agentSourcePath(), "--stdio"]);
+    await using stdio = await startStdioAgent("python3", ["-B", agentSourcePath(), "--stdio"]);
     expect(await runCommand(stdio.session, { argv: ["cat"] }, "through")).toMatchObject({
       stdout: "through",
     });
@@ -195,7 +195,7 @@ describe("a session", () => {
 
 test("the agent's own tests pass: Python 3.6 compatibility, choices by init system", () => {
   const folder = agentSourcePath().replace(/\/agent\.py$/u, "");
-  const { status, stderr } = spawnSync("python3", ["-m", "unittest", "discover", "-s", folder], {
+  const { status, stderr } = spawnSync("python3", ["-B", "-m", "unittest", "discover", "-s", folder], {
     encoding: "utf8",
   });
   expect([status, stderr.split("\n").at(-2)]).toEqual([0, "OK"]);
@@ -212,7 +212,7 @@ const fillEtc = "{ dd if=/dev/zero of=/etc/fill 2> /dev/null || true; }";
 
 /** An agent with a host name and a small /etc of its own, which these shell commands fill: namespaces, hence root. */
 async function startAgentWithEtc(...commands: string[]): Promise<StdioAgent> {
-  const script = ["mount -t tmpfs -o size=1m tmpfs /etc", ...commands, 'exec python3 "$1" --stdio'].join(
+  const script = ["mount -t tmpfs -o size=1m tmpfs /etc", ...commands, 'exec python3 -B "$1" --stdio'].join(
     " && ",
   );
   return await startStdioAgent(unshare, ["--mount", "--uts", "sh", "-c", script, "sh", agentSourcePath()]);

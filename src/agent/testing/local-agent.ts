@@ -29,7 +29,7 @@ export function startLocalAgent(): LocalAgent {
   const socketPath = join(folder, "agent.sock");
   const options = ["--listen-unix", socketPath, "--journal", join(folder, "journal")];
   const start = (): ChildProcess =>
-    spawn("python3", ["-I", "-S", agentSourcePath(), ...options], {
+    spawn("python3", ["-I", "-S", "-B", agentSourcePath(), ...options], {
       stdio: ["ignore", "inherit", "inherit"],
     });
   let agent = start();

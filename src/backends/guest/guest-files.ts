@@ -2,7 +2,6 @@
 import { agentSource } from "../../agent/agent-source.ts";
 import {
   guestFolder as folder,
-  launcher,
   openrcService,
   startScript,
   systemdSlice,
@@ -91,8 +90,7 @@ fi
 /** All files for a guest. Which init system it has shows only inside, so both services go in. */
 export function guestFiles(): GuestFile[] {
   return [
-    { path: `${folder}/heyvm_agent.py`, mode: 0o644, content: agentSource() },
-    { path: `${folder}/agent.py`, mode: 0o644, content: launcher },
+    ...agentSource().map(({ name, content }) => ({ path: `${folder}/${name}`, mode: 0o644, content })),
     { path: `${folder}/start.sh`, mode: 0o755, content: startScript },
     { path: `${folder}/grow-root.sh`, mode: 0o755, content: growRootScript },
     { path: installScriptPath, mode: 0o755, content: installScript },

@@ -6,15 +6,6 @@ export const agentChannel = "org.heyvm.agent.0";
 /** Where all of heyvm's files in a guest are. */
 export const guestFolder = "/usr/local/lib/heyvm";
 
-/** A module, not the program itself, so that Python keeps it compiled: that is a second of a boot under emulation. */
-export const launcher = `import sys
-
-sys.path.insert(0, "${guestFolder}")
-from heyvm_agent import main
-
-sys.exit(main(sys.argv[1:]))
-`;
-
 /**
  * Finds the port by what the kernel says. udev's link to it comes up to ten seconds later: udev has to look at every
  * other device, too.

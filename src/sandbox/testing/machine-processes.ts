@@ -14,7 +14,7 @@ import type { MachineSpec, MachineStatus } from "../../backends/backend.ts";
 import { writeFileAtomic } from "../../core/atomic-file.ts";
 import { errnoOf, HeyvmError } from "../../errors/index.ts";
 
-const agentPath = fileURLToPath(new URL("../../../guest/agent.py", import.meta.url));
+const agentFolder = fileURLToPath(new URL("../../../guest", import.meta.url));
 const guestSocket = "/run/agent.sock";
 /** While a guest has this file, its host has no room for what it writes, and holds it. */
 export const heldFile = "held";
@@ -70,14 +70,14 @@ export async function launch(folder: string, spec: MachineSpec): Promise<void> {
       root,
       "/",
       "--ro-bind",
-      agentPath,
-      "/run/agent.py",
+      agentFolder,
+      "/run/heyvm",
       ...words("--ro-bind /usr /usr --proc /proc --dev /dev"),
       "--ro-bind",
       bootIdPath,
       "/proc/sys/kernel/random/boot_id",
       ...mounts,
-      ...words(`-- python3 /run/agent.py --listen-unix ${guestSocket}`),
+      ...words(`-- python3 /run/heyvm/agent.py --listen-unix ${guestSocket}`),
     ],
     { detached: true, stdio: "ignore" },
   );
