@@ -14,10 +14,11 @@ NEWER = {
     "time": {"time_ns", "monotonic_ns", "perf_counter_ns"},
     "signal": {"strsignal", "valid_signals", "pidfd_send_signal", "raise_signal"},
     "socket": {"has_dualstack_ipv6", "create_server", "send_fds", "recv_fds"},
+    "gc": {"freeze"},
     "binascii": set(),
     "json": set(),
 }
-GUARDED = {("os", "posix_spawn")}
+GUARDED = {("os", "posix_spawn"), ("gc", "freeze")}
 
 
 class Compatibility(unittest.TestCase):
