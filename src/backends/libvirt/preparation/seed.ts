@@ -21,7 +21,7 @@ export function seedFiles(instanceId: string, files: readonly GuestFile[]): Reco
 
 /** `bootcmd` is the earliest that cloud-init offers; `write_files` and `runcmd` come many seconds later. */
 function cloudConfig(files: readonly GuestFile[]): Record<string, unknown> {
-  const write = `mkdir -p "$(dirname "$0")" && printf %s "$1" | base64 -d | gzip -dc > "$0" && chmod "$2" "$0"`;
+  const write = `mkdir -p "\${0%/*}" && printf %s "$1" | base64 -d | gzip -dc > "$0" && chmod "$2" "$0"`;
   return {
     bootcmd: [
       ...files.map(({ path, mode, content }) => {
