@@ -4,6 +4,7 @@
  */
 import type { AgentSession } from "../agent/types.ts";
 import type { GuestMount } from "../backends/backend.ts";
+import { waitForNetwork } from "../backends/guest/default-route.ts";
 import { AbortedError, HeyvmError, messageOf } from "../errors/index.ts";
 import { note } from "./changes.ts";
 import type { SandboxContext } from "./context.ts";
@@ -11,7 +12,6 @@ import { identifyAgain } from "./guest-identity.ts";
 import { beginStartCommand, equipGuest, isStartCommandUp } from "./guest-setup.ts";
 import type { GuestSetUp } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
-import { waitForNetwork } from "./wait-for-network.ts";
 
 /** Commands and transfers end with the guest that they ran in. */
 class GuestRebootedError extends HeyvmError {

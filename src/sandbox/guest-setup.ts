@@ -2,6 +2,7 @@
 import { inStep } from "../core/step.ts";
 import { type AgentSession, runToEnd } from "../agent/index.ts";
 import type { GuestMount, StartedMachine } from "../backends/backend.ts";
+import { waitForNetwork } from "../backends/guest/default-route.ts";
 import { HeyvmError } from "../errors/index.ts";
 import type { SandboxContext } from "./context.ts";
 import { trustMountedRepositories } from "./git-trust.ts";
@@ -13,7 +14,6 @@ import type { SandboxSpec } from "./record.ts";
 import type { LiveSandbox } from "./registry.ts";
 import { startLogPaths } from "./logs.ts";
 import { waitForAgent } from "./wait-for-agent.ts";
-import { waitForNetwork } from "./wait-for-network.ts";
 
 const shell = "/bin/sh";
 /** The guest works on what its user wants first; nobody can connect to its ssh server yet. */

@@ -1,5 +1,6 @@
 /** What the preparation has the agent run in the guest, as POSIX shell. */
 import type { SandboxType } from "../../config/machine-kinds.ts";
+import { untilDefaultRoute } from "./default-route.ts";
 
 /** Succeeds when the type's runtime is there and works. Cheap enough to be asked for every type, under emulation, too. */
 export const probeScripts: Record<SandboxType, string> = {
@@ -28,13 +29,7 @@ const packages = {
 export function installRuntimeScript(type: Exclude<SandboxType, "shell">): string {
   const { apt, apk, dnf } = packages[type];
   return `set -eu
-# A minute for DHCP to bring a default route.
-tries=60
-until grep -q '^[^[:space:]]*[[:space:]]00000000' /proc/net/route; do
-  tries=$((tries - 1))
-  [ $tries -gt 0 ] || { echo "no network came up" >&2; exit 1; }
-  sleep 1
-done
+${untilDefaultRoute} || { echo "no network came up" >&2; exit 1; }
 if command -v apt-get; then
   export DEBIAN_FRONTEND=noninteractive
   # The image's own daily update may run at the same time.
