@@ -45,7 +45,7 @@ test("a sandbox whose backend is gone for good can be forgotten as its removal s
   });
   expect(await first.call("DELETE", "/sandboxes/box?forget=true")).toMatchObject({
     status: 200,
-    json: { id, removed: true, forgotten: true },
+    json: { id, name: "box", removed: true, forgotten: true },
   });
   expect((await first.call("GET", "/sandboxes?all=true")).json).toEqual([]);
   expect(await first.call("DELETE", "/images/ubuntu:24.04")).toMatchObject({ status: 200 });
@@ -61,7 +61,11 @@ test("one whose backend is there is removed whole, whether it may be forgotten o
   const folder = await testFolder();
   const api = await startDaemon(folder);
   const { id } = (await api.call("POST", "/sandboxes", { name: "box" })).json;
-  expect((await api.call("DELETE", "/sandboxes/box?forget=true")).json).toEqual({ id, removed: true });
+  expect((await api.call("DELETE", "/sandboxes/box?forget=true")).json).toEqual({
+    id,
+    name: expect.any(String),
+    removed: true,
+  });
   expect(existsSync(join(folder, "machines", id))).toBe(false);
 });
 
@@ -113,7 +117,11 @@ test("one whose record is damaged is not given up, nor is an image, while a back
     json: { hint: `bring it back; if libvirt is gone for good: heyvm rm --forget ${id}` },
   });
   await rm(away);
-  expect((await second.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
+  expect((await second.call("DELETE", `/sandboxes/${id}`)).json).toEqual({
+    id,
+    name: expect.any(String),
+    removed: true,
+  });
   expect(existsSync(join(folder, "machines", id))).toBe(false);
   expect(await second.call("DELETE", "/images/another")).toMatchObject({ status: 200 });
 });
@@ -128,6 +136,7 @@ test("one whose record is damaged can be forgotten as its removal says, and noth
   const second = await startDaemon(folder);
   expect((await second.call("DELETE", `/sandboxes/${id}?forget=true`)).json).toEqual({
     id,
+    name: expect.any(String),
     removed: true,
     forgotten: true,
   });

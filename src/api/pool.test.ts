@@ -73,7 +73,11 @@ test("a machine that waits is nobody's, and becomes the next sandbox with all th
   await expect.poll(async () => await run(api, id, "cat started")).toBe("hello\n");
 
   expect(await waiting(api), "another is made behind").not.toBe(id);
-  expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
+  expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({
+    id,
+    name: expect.any(String),
+    removed: true,
+  });
 });
 
 test("a create of another shape or with a mount is made for itself", async () => {

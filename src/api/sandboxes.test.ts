@@ -75,7 +75,11 @@ test("a sandbox goes through its whole life", async () => {
   expect((await api.call("POST", `/sandboxes/${id}/kill`)).json).toMatchObject({ status: "stopped" });
   expect((await api.call("POST", `/sandboxes/${id}/restart`)).json).toMatchObject({ status: "running" });
 
-  expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({ id, removed: true });
+  expect((await api.call("DELETE", `/sandboxes/${id}`)).json).toEqual({
+    id,
+    name: expect.any(String),
+    removed: true,
+  });
   expect((await api.call("GET", `/sandboxes/${id}`)).status).toBe(404);
   expect(await leftovers(api)).toEqual([]);
 });

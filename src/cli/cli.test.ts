@@ -226,6 +226,13 @@ describe("exec", () => {
   });
 });
 
+test("a verb finds its sandbox by itself, and tells its name and what it is then", async () => {
+  expect(await bench.heyvm("pause", web.id)).toMatchObject({ exitCode: 0, stdout: `paused web ${web.id}\n` });
+  expect(bench.requests).toEqual(["GET /health", `POST /sandboxes/${web.id}/pause`]);
+  const { stdout } = await bench.heyvm("resume", "web", "--format", "json");
+  expect(JSON.parse(stdout)).toMatchObject({ id: web.id, status: "running" });
+});
+
 describe("run", () => {
   test("makes, runs, removes; only the command's output is on stdout", async () => {
     const words = ["run", "--image", "debian:12", "--env", "GREETING=hi"];

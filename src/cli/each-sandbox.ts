@@ -1,35 +1,35 @@
 import { HeyvmError, toHeyvmError } from "../errors/index.ts";
-import type { Sandbox } from "../sdk/index.ts";
+import type { SandboxActions } from "../sdk/index.ts";
 import type { Invocation } from "./invocation.ts";
 import { printable } from "./output/text.ts";
 
 /** How many sandboxes a verb works on at the same time. */
 const concurrency = 8;
 
-/** What became of a sandbox, if that is not the same for all. */
+/** What became of a sandbox: `done` in a word for people, `document` for programs. */
 export interface Outcome {
   done: string;
+  id: string;
+  name: string;
   document: object;
 }
 
 /**
- * Does `work` on every sandbox named, all of them also when one fails, and prints each result: `done` and the name for
- * people, the sandbox's document for programs, unless `work` returns something else. Throws what failed.
+ * Does `work` on every sandbox named, all of them also when one fails, and prints what became of each. Asks for none of
+ * them first: `work` finds it, or fails. Throws what failed.
  */
 export async function forEachSandbox(
   invocation: Invocation,
   references: readonly string[],
-  done: string,
-  work: (sandbox: Sandbox) => Promise<Outcome | void>,
+  work: (sandbox: SandboxActions, reference: string) => Promise<Outcome>,
 ): Promise<void> {
   const heyvm = await invocation.connect();
   const failures: Failure[] = [];
   const one = async (reference: string): Promise<void> => {
     try {
-      const sandbox = await heyvm.sandboxes.get(reference, { signal: invocation.signal });
-      const outcome = (await work(sandbox)) ?? { done, document: sandbox };
-      if (invocation.json) invocation.printJson(outcome.document);
-      else invocation.print(`${outcome.done} ${sandbox.name} ${invocation.style.dim(sandbox.id)}`);
+      const { done, id, name, document } = await work(heyvm.sandboxes.at(reference), reference);
+      if (invocation.json) invocation.printJson(document);
+      else invocation.print(`${done} ${name} ${invocation.style.dim(id)}`);
     } catch (error) {
       failures.push({ reference, error: toHeyvmError(error) });
     }

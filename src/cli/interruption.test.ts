@@ -52,11 +52,11 @@ test.each(["create", "run"])("%s tells what it leaves when the undo fails", asyn
 });
 
 test("Ctrl-C during start waits until the machine is off again, and leaves with 130", async () => {
-  await using held = await createHeld("web");
+  await using _held = await createHeld("web");
   const child = spawnCli(["start", "web"], bench.options);
   const [, stderr] = followOutputs(child);
   await expect.poll(stderr).toContain("Waiting for the guest");
-  await interruptHeld(child, "SIGINT", `GET /sandboxes/${held.ids[0]}?settled=true`);
+  await interruptHeld(child, "SIGINT", "GET /sandboxes/web?settled=true");
   expect(child.exitCode).toBe(130);
   expect(await statusOf("web")).toBe("stopped");
 });

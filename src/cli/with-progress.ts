@@ -1,6 +1,12 @@
 /** Work whose steps are shown on stderr. */
-import type { CreateSandboxOptions, Heyvm, OwnedSandbox, ProgressOptions, Sandbox } from "../sdk/index.ts";
-import { forEachSandbox } from "./each-sandbox.ts";
+import type {
+  CreateSandboxOptions,
+  Heyvm,
+  OwnedSandbox,
+  ProgressOptions,
+  SandboxActions,
+} from "../sdk/index.ts";
+import { forEachSandbox, type Outcome } from "./each-sandbox.ts";
 import type { Invocation } from "./invocation.ts";
 import type { Progress } from "./output/progress.ts";
 import { formatSpan } from "./output/time.ts";
@@ -35,21 +41,20 @@ export async function createWithProgress(
   return sandbox;
 }
 
-/** For verbs that take several: the steps are told apart by the sandboxes' names then. */
+/** For verbs that take several: the steps are told apart by what the sandboxes were called then. */
 export async function forEachWithProgress(
   invocation: Invocation,
-  ids: readonly string[],
-  done: string,
-  work: (sandbox: Sandbox, options: ProgressOptions) => Promise<void>,
+  references: readonly string[],
+  work: (sandbox: SandboxActions, options: ProgressOptions) => Promise<Outcome>,
 ): Promise<void> {
-  const prefix = (sandbox: Sandbox): string => (ids.length > 1 ? `${sandbox.name}: ` : "");
   await withProgress(invocation, async (progress) => {
-    await forEachSandbox(invocation, ids, done, (sandbox) =>
-      work(sandbox, {
+    await forEachSandbox(invocation, references, (sandbox, reference) => {
+      const prefix = references.length > 1 ? `${reference}: ` : "";
+      return work(sandbox, {
         signal: progress.signal,
-        onStep: (step) => progress.onStep({ ...step, title: prefix(sandbox) + step.title }, sandbox.id),
-        onWarning: (message) => progress.onWarning(prefix(sandbox) + message),
-      }),
-    );
+        onStep: (step) => progress.onStep({ ...step, title: prefix + step.title }, reference),
+        onWarning: (message) => progress.onWarning(prefix + message),
+      });
+    });
   });
 }

@@ -138,7 +138,6 @@ export const sandboxShape = z.object({
     .describe(
       "`null` as the use of CPUs is, and where its machine is off, on another host, or another user's.",
     ),
-  guestIp: z.string().optional(),
   openPorts: z.array(openPortShape),
   labels: textMap,
   warnings: z.array(z.string()).describe("What the user should know: software emulation, rounded sizes, …"),

@@ -11,7 +11,7 @@ function isMap(schema: unknown): boolean {
 test("names are those that clients know", () => {
   const names = [...Object.keys(createShape.shape), ...Object.keys(sandboxShape.shape)].map(wireNameOf);
   const known = `
-    backend_type clone cpu_usage cpus created_at description disk env_vars error_message expires_at guest_ip host_memory id image labels
+    backend_type clone cpu_usage cpus created_at description disk env_vars error_message expires_at host_memory id image labels
     memory memory_usage mounts name needs_network open_ports sandbox_type setup_hooks size_class slug start_command start_mode
     start_reason started_at status ttl_seconds uptime_secs uri warnings working_directory`;
   expect([...new Set(names)].toSorted()).toEqual(known.trim().split(/\s+/));

@@ -17,7 +17,14 @@ export {
   type PruneOptions,
 } from "./heyvm.ts";
 export { CreateAbortedError, type Sandboxes } from "./sandboxes.ts";
-export type { LogEntry, LookOptions, OwnedSandbox, Sandbox, SandboxActions } from "./sandbox.ts";
+export type {
+  LogEntry,
+  LookOptions,
+  OwnedSandbox,
+  RemovedSandbox,
+  Sandbox,
+  SandboxActions,
+} from "./sandbox.ts";
 export type { CreateSandboxOptions, HostMemory, Mount, PublishedPort, SandboxInfo } from "./sandbox-types.ts";
 export type {
   CommandOptions,

@@ -105,7 +105,6 @@ export interface SandboxInfo {
   memoryUsageBytes: number | null;
   /** `null` as the use of CPUs is, and where its machine is off, on another host, or another user's. */
   hostMemory: HostMemory | null;
-  guestIp?: string | undefined;
   openPorts: PublishedPort[];
   labels: Record<string, string>;
   /** What the user should know: software emulation, rounded sizes, … */

@@ -44,25 +44,32 @@ export interface SandboxActions {
   /** Opens an interactive shell on a terminal of its own. */
   shell(options?: ShellOptions): Promise<Shell>;
 
-  /** When the signal ends first, this rejects after the machine is off again. */
-  start(options?: ProgressOptions): Promise<void>;
+  /** Returns the sandbox as it is then. When the signal ends first, this rejects after the machine is off again. */
+  start(options?: ProgressOptions): Promise<Sandbox>;
   /** Asks the guest to power off, and cuts it after `graceSeconds`. */
-  stop(options?: CallOptions & { graceSeconds?: number }): Promise<void>;
-  restart(options?: ProgressOptions & { graceSeconds?: number }): Promise<void>;
-  pause(options?: CallOptions): Promise<void>;
-  resume(options?: CallOptions): Promise<void>;
+  stop(options?: CallOptions & { graceSeconds?: number }): Promise<Sandbox>;
+  restart(options?: ProgressOptions & { graceSeconds?: number }): Promise<Sandbox>;
+  pause(options?: CallOptions): Promise<Sandbox>;
+  resume(options?: CallOptions): Promise<Sandbox>;
   /** Cuts it at once; the disk stays. */
-  kill(options?: CallOptions): Promise<void>;
+  kill(options?: CallOptions): Promise<Sandbox>;
   /**
    * Removes it with everything that belongs to it. With `forget`, it also goes while its backend cannot be asked, which may
    * then still have its machine: the answer's `forgotten` tells.
    */
-  remove(options?: CallOptions & { forget?: boolean | undefined }): Promise<{ forgotten: boolean }>;
+  remove(options?: CallOptions & { forget?: boolean | undefined }): Promise<RemovedSandbox>;
 
   /** The newest `limit` lines of its log: start command, setup hooks, console. */
   logs(options?: CallOptions & { limit?: number }): Promise<LogEntry[]>;
   /** Log lines as they come, after the newest `backlog` ones; ends with the sandbox or the signal. */
   followLogs(options?: { backlog?: number; signal?: AbortSignal }): AsyncIterable<LogEntry>;
+}
+
+/** What was removed, whatever name was used for it. */
+export interface RemovedSandbox {
+  id: string;
+  name: string;
+  forgotten: boolean;
 }
 
 export interface Sandbox extends SandboxActions {
@@ -89,11 +96,12 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
   let document = initial;
   let info = toSandboxInfo(initial);
   const { id } = initial;
-  const actions = createSandboxActions(transport, id, (next, nextInfo) => {
+  const actions = createSandboxActions(transport, id, (next) => {
     document = next;
-    info = nextInfo;
+    info = toSandboxInfo(next);
+    return handle;
   });
-  return {
+  const handle: OwnedSandbox = {
     ...actions,
     id,
     get name() {
@@ -109,30 +117,26 @@ export function createSandboxHandle(transport: Transport, initial: SandboxDocume
     },
     [Symbol.asyncDispose]: () => actions.remove().then(() => undefined, ignoreAbsent),
   };
+  return handle;
 }
 
-/** Asks for nothing before the first call. `onSeen` hears of each document that a call brings. */
+/** Asks for nothing before the first call. `seen` gets each document that a call brings, and returns the handle for it. */
 export function createSandboxActions(
   transport: Transport,
   reference: string,
-  onSeen: (document: SandboxDocument, info: SandboxInfo) => void = () => undefined,
+  seen: (document: SandboxDocument) => Sandbox = (document) => createSandboxHandle(transport, document),
 ): SandboxActions {
   const base = sandboxPath(reference);
   const { endpoint } = transport;
-  const update = (next: SandboxDocument): SandboxInfo => {
-    const info = toSandboxInfo(next);
-    onSeen(next, info);
-    return info;
-  };
-  const call = async (verb: string, options: CallOptions = {}, body?: object): Promise<void> => {
+  const call = async (verb: string, options: CallOptions = {}, body?: object): Promise<Sandbox> => {
     const request = { timeoutMs: stopTimeoutMs, ...options, body };
-    update(await transport.json<SandboxDocument>("POST", `${base}/${verb}`, request));
+    return seen(await transport.json<SandboxDocument>("POST", `${base}/${verb}`, request));
   };
   const callWithProgress = async (
     verb: string,
     body: object,
     options: ProgressOptions = {},
-  ): Promise<void> => {
+  ): Promise<Sandbox> => {
     let begun = false;
     const onStep = (step: Step): void => {
       begun = true;
@@ -140,7 +144,7 @@ export function createSandboxActions(
     };
     try {
       const path = `${base}/${verb}`;
-      update(
+      return seen(
         await requestWithProgress<SandboxDocument & { type: "sandbox" }>(transport, path, body, {
           ...options,
           onStep,
@@ -158,14 +162,14 @@ export function createSandboxActions(
   };
   const remove: SandboxActions["remove"] = async ({ forget, ...options } = {}) => {
     const request = { timeoutMs: stopTimeoutMs, ...options, query: { forget } };
-    const { forgotten = false } = await transport.json<Removed>("DELETE", base, request);
-    return { forgotten };
+    const { id, name, forgotten = false } = await transport.json<Removed>("DELETE", base, request);
+    return { id, name, forgotten };
   };
 
   return {
     files: createFiles(transport, reference),
     async refresh({ stats, ...options } = {}) {
-      return update(await transport.json<SandboxDocument>("GET", base, { ...options, query: { stats } }));
+      return seen(await transport.json<SandboxDocument>("GET", base, { ...options, query: { stats } })).info;
     },
     exec: (command, args, options) => execCommand(endpoint, reference, command, args, options),
     spawn: (command, args, options) => spawnCommand(endpoint, reference, command, args, options),

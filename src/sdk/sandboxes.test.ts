@@ -51,6 +51,7 @@ test("a sandbox shows what it is, and follows what becomes of it", async () => {
   expect(inspect(sandbox)).toContain("env: [ 'TOKEN' ]");
   expect(inspect(sandbox)).not.toContain("secret");
   expect(inspect({ a: { b: { c: sandbox } } })).toContain("c: [Sandbox]");
-  await sandbox.pause();
+  expect(await sandbox.pause()).toBe(sandbox);
   expect(sandbox.info.status).toBe("paused");
+  expect(await sandboxes.at("web").pause()).toMatchObject({ id: sandbox.id, info: { status: "paused" } });
 });

@@ -162,7 +162,8 @@ export function addSandboxRoutes(api: Api, { context, log }: ApiServices): void 
       const { forget = false } = readQuery(c, removeQuery);
       const sandbox = registry.resolve(c.req.param("id") ?? "");
       const { forgotten } = await removeSandbox(context, sandbox, { signal: c.get("signal"), forget });
-      const removed: Removed = { id: sandbox.record.id, removed: true, ...(forgotten && { forgotten }) };
+      const { id, spec } = sandbox.record;
+      const removed: Removed = { id, name: spec.name, removed: true, ...(forgotten && { forgotten }) };
       return c.json(removed);
     },
   );

@@ -49,7 +49,6 @@ export const logEntrySchema = z
   .object({
     timestamp: z.string(),
     source: z.enum(["stdout", "stderr", "console"]),
-    level: z.string().optional(),
     message: z.string(),
   })
   .openapi("LogEntry");
@@ -60,6 +59,7 @@ export const logsSchema = z.object({ logs: z.array(logEntrySchema), total: z.num
 export const removedSchema = z
   .object({
     id: z.string(),
+    name: z.string(),
     removed: z.literal(true),
     /** Its backend could not be asked, and may still have its machine. */
     forgotten: z.literal(true).optional(),

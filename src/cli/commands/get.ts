@@ -51,7 +51,6 @@ function describe(info: SandboxInfo): (readonly [string, string | undefined])[] 
     ["working directory", info.workingDirectory],
     ["start command", info.startCommand],
     ["network", info.needsNetwork ? "yes" : "no"],
-    ["guest address", info.guestIp],
     ...info.openPorts.map((port) => ["open port", describePort(port)] as const),
     ...info.mounts.map((mount) => ["mount", describeMount(mount)] as const),
     ...Object.entries(info.env).map(([key, value]) => ["environment", `${key}=${value}`] as const),

@@ -1,9 +1,9 @@
 /** `start`, `stop`, `restart`, `pause`, `resume` and `kill`: one call to each sandbox that is named. */
 import type { Command } from "commander";
 
-import type { ProgressOptions, Sandbox } from "../../sdk/index.ts";
+import type { ProgressOptions, Sandbox, SandboxActions } from "../../sdk/index.ts";
 import { durationOption } from "../arguments/quantity.ts";
-import { forEachSandbox } from "../each-sandbox.ts";
+import { forEachSandbox, type Outcome } from "../each-sandbox.ts";
 import { createInvocation, undone } from "../invocation.ts";
 import { forEachWithProgress } from "../with-progress.ts";
 
@@ -16,7 +16,7 @@ interface LifecycleVerb {
   done: string;
   /** It has steps to show, and what was begun is undone when it is interrupted. */
   hasSteps?: boolean;
-  call: (sandbox: Sandbox, options: ProgressOptions, flags: LifecycleFlags) => Promise<void>;
+  call: (sandbox: SandboxActions, options: ProgressOptions, flags: LifecycleFlags) => Promise<Sandbox>;
 }
 
 const start: LifecycleVerb = {
@@ -60,9 +60,17 @@ function define(command: Command, { done, hasSteps = false, call }: LifecycleVer
     const invocation = createInvocation(command, hasSteps ? undone : {});
     const { signal } = invocation;
     if (hasSteps) {
-      await forEachWithProgress(invocation, ids, done, (sandbox, options) => call(sandbox, options, flags));
+      await forEachWithProgress(invocation, ids, async (sandbox, options) =>
+        outcome(done, await call(sandbox, options, flags)),
+      );
     } else {
-      await forEachSandbox(invocation, ids, done, (sandbox) => call(sandbox, { signal }, flags));
+      await forEachSandbox(invocation, ids, async (sandbox) =>
+        outcome(done, await call(sandbox, { signal }, flags)),
+      );
     }
   });
+}
+
+function outcome(done: string, sandbox: Sandbox): Outcome {
+  return { done, id: sandbox.id, name: sandbox.name, document: sandbox };
 }

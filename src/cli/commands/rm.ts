@@ -19,10 +19,14 @@ export function define(command: Command): void {
       const invocation = createInvocation(command);
       if (flags.yes !== true && !(await confirm(invocation, question(ids)))) return;
       const { signal } = invocation;
-      await forEachSandbox(invocation, ids, "removed", async (sandbox) => {
-        const { forgotten } = await sandbox.remove({ signal, forget: flags.forget });
-        if (!forgotten) return { done: "removed", document: { id: sandbox.id, removed: true } };
-        return { done: "forgot", document: { id: sandbox.id, removed: true, forgotten } };
+      await forEachSandbox(invocation, ids, async (sandbox) => {
+        const { id, name, forgotten } = await sandbox.remove({ signal, forget: flags.forget });
+        return {
+          done: forgotten ? "forgot" : "removed",
+          id,
+          name,
+          document: { id, name, removed: true, ...(forgotten && { forgotten }) },
+        };
       });
     });
 }
