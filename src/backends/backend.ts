@@ -9,12 +9,13 @@
  */
 import type { Duplex } from "node:stream";
 
+import type { backendNames } from "../config/backend-names.ts";
 import type { SandboxType } from "../config/machine-kinds.ts";
 import type { WorkContext } from "../core/step.ts";
 import type { ErrorCode } from "../errors/index.ts";
 import type { Image } from "../images/image.ts";
 
-export type BackendName = "libvirt" | "bubblewrap" | "microsandbox";
+export type BackendName = (typeof backendNames)[number];
 
 /** A host folder that the guest sees at `guestPath`. */
 export interface MachineMount {

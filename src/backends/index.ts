@@ -1,4 +1,4 @@
-/** All backends of this version. A new one is a folder and a line here. */
+/** All backends of this version. */
 import type { BackendKind } from "./backend-kind.ts";
 import { libvirtKind } from "./libvirt/index.ts";
 import { unsupportedKind } from "./unsupported-backend.ts";
